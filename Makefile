@@ -1,0 +1,85 @@
+# `make help` lists the targets. Written for GNU make 3.81 (macOS) and any POSIX sh.
+
+# The first of these that is Python 3.11 to 3.13 and able to make a virtual environment.
+PYTHON ?= python3.13 python3.12 python3.11 python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := uv==0.13.9
+INSTALL := $(MAKE) --silent --no-print-directory $(VENV)/.demo-installed
+
+# A virtual environment whose Python is gone (an upgraded system) is made again.
+$(shell [ ! -e $(VENV)/.made ] || $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.made)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60)
+	@exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
+
+test: $(VENV)/.dev-installed ## unit, integration and fault tests on a real Kafka and PostgreSQL (minutes)
+	@$(BIN)/python -m pytest -m 'not e2e and not soak'
+
+check: lint types test ## what CI runs, but for e2e
+
+lint: $(VENV)/.dev-installed ## ruff, and the contracts between the rooms
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-logo
+
+types: $(VENV)/.dev-installed ## mypy --strict
+	@$(BIN)/python -m mypy
+
+format: $(VENV)/.dev-installed ## let ruff mend what it can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+faults: $(VENV)/.dev-installed ## only the tests that kill, cut and stall
+	@$(BIN)/python -m pytest -m 'fault and not soak'
+
+soak: $(VENV)/.dev-installed ## the long tests (hours)
+	@$(BIN)/python -m pytest -m soak
+
+e2e: $(VENV)/.dev-installed ## the compose file on Docker
+	@$(BIN)/python -m pytest -m e2e
+
+bench: $(VENV)/.dev-installed ## measure it on this machine
+	@$(BIN)/python -m benchmarks
+
+requirements: $(VENV)/.dev-installed ## pin requirements-*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
+	@for group in dev demo producer consumer; do \
+	  if [ $$group = dev ]; then like=; else like='--constraint requirements-dev.txt'; fi; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements' $(if $(UPGRADE),--upgrade) \
+	    --group $$group $$like --output-file requirements-$$group.txt pyproject.toml || exit 1; \
+	done
+
+clean: ## remove the virtual environment and the caches (the demo keeps its data)
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help demo test check lint types format faults soak e2e bench requirements clean
+
+# Without pip, for that takes seconds; a half-made environment has no stamp and is made again.
+$(VENV)/.made:
+	@for python in $(PYTHON); do \
+	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	  right=$$python; \
+	  $$python -c 'import ensurepip, venv' 2>/dev/null || continue; \
+	  $$python -m venv --clear --without-pip $(VENV) && touch $@ && exit 0; \
+	  rm -rf $(VENV); exit 1; \
+	done; \
+	if [ "$$right" ]; then \
+	  echo "cannot make a virtual environment: $$right has no ensurepip"; \
+	  echo "HINT: Install the missing part (Debian, Ubuntu: apt install python3-venv) and run make again."; \
+	else \
+	  echo "cannot find Python 3.11, 3.12 or 3.13: tried $(PYTHON)"; \
+	  echo "HINT: Install one of them (Debian, Ubuntu: apt install python3 python3-venv), or name yours: make PYTHON=/path/to/python3"; \
+	fi >&2; exit 1
+
+$(VENV)/.demo-installed $(VENV)/.dev-installed: $(VENV)/.%-installed: requirements-%.txt $(VENV)/.made
+	@echo "installing $< into $(VENV) (once, about a minute)"
+	@said=$$($(BIN)/python -m ensurepip 2>&1) || { echo "$$said" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \
+	  || { echo "HINT: pip needs a package index that answers; run make again when it does." >&2; exit 1; }
+	@touch $@
