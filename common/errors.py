@@ -1,0 +1,46 @@
+"""
+The errors a person may see: one line that says what was tried, one HINT line that says what to do.
+
+Everything raised on purpose derives from `HeartbeatError`; the exit code belongs to the class.
+"""
+
+
+class HeartbeatError(Exception):
+    """
+    Something went wrong that a person can do something about.
+
+    Args:
+        message: Lower case, what was tried and the values, no full stop.
+        hint: A full sentence saying what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nHINT: {self.hint}"
+
+
+class ConfigError(HeartbeatError):
+    """A setting, a credential or a name is wrong: waiting does not heal it."""
+
+    exit_code = 2
+
+
+class OutageError(HeartbeatError):
+    """Kafka or PostgreSQL cannot be used now; the same step may succeed later, so it is waited out."""
+
+
+class BooksError(HeartbeatError):
+    """Kafka and the ledger contradict each other: going on could lose or repeat heartbeats, so the service stops."""
+
+    exit_code = 3
+
+
+def one_line(error: BaseException) -> str:
+    """Give the first line of an error's text: drivers append whole paragraphs."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,93 @@
+"""What a service's `__main__` needs: signals, logging, and an exit code for every ending."""
+
+import logging
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import structlog
+
+from common.errors import HeartbeatError
+from common.settings import Logging
+
+
+class StopFlag:
+    """
+    Set by the first SIGTERM or Ctrl-C; the second one kills, as if nobody had listened.
+
+    A plain attribute and a pipe: a handler that takes a lock (`threading.Event.set` does) can deadlock
+    with the very code it interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+
+    def is_set(self) -> bool:
+        """Tell whether the service should stop."""
+        return self._set
+
+    def set(self) -> None:
+        """Ask the service to stop; safe in a signal handler and from any thread."""
+        if not self._set:
+            self._set = True
+            os.write(self._writer, b"x")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait at most `timeout_s` seconds for the flag; True if it is set."""
+        if not self._set:
+            select.select([self._reader], [], [], max(timeout_s, 0))
+        return self._set
+
+    def listen(self) -> None:
+        """Let SIGTERM and SIGINT set the flag, once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._heard)
+
+    def _heard(self, _number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+        self.set()
+
+
+def configure_logging(settings: Logging, *, service: str) -> None:
+    """Send events to stdout: readable on a terminal, one JSON object a line otherwise, unless the settings say."""
+    readable = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()) if readable else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def run(service: str, main: Callable[[], int]) -> int:
+    """
+    Run a service and turn its ending into an exit code.
+
+    Returns:
+        What `main` returns; the error's own code for a `HeartbeatError`, which is logged as one line with its hint;
+        1 for a defect, with its traceback, since only we can mend that.
+    """
+    try:
+        return main()
+    except HeartbeatError as error:
+        if not structlog.is_configured():  # the settings that say how to log are what is wrong
+            configure_logging(Logging(), service=service)
+        structlog.get_logger().error(error.message, hint=error.hint)
+        return error.exit_code

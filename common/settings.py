@@ -1,0 +1,245 @@
+"""
+Settings: `config.yml`, over it `.env`, over it the environment (`HEARTBEAT_<SECTION>__<KEY>`, `POSTGRESQL_*`).
+
+Everything is checked before the first connection, and a name that is not a setting is refused: a misspelt
+limit that silently stays at its default is worse than an error.
+"""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from common.errors import ConfigError
+from common.event import MAX_FUTURE
+
+PREFIX: Final = "HEARTBEAT_"
+ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
+
+Options = dict[str, str | int | float | bool]
+Port = Annotated[int, Field(ge=1, le=65535)]
+MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
+
+# What the guarantees rest on is not for options to change.
+FIXED_OPTIONS: Final = {
+    "kafka": {"bootstrap.servers", "group.id", "group.protocol"},
+    "producer": {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"},
+    "consumer": {
+        "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
+        "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
+    },
+    "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
+}  # fmt: skip
+
+
+class Section(BaseModel):
+    """A part of the settings: read-only, and without room for unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Kafka(Section):
+    """The broker and the topic; `librdkafka` passes options through (TLS, SASL, timeouts) to both services."""
+
+    bootstrap_servers: str = "kafka:9092"
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "heartbeats"
+    partitions: Annotated[int, Field(ge=1, le=65536)] = 6  # a row's id has 16 bits for the partition
+    replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
+    retention_hours: Annotated[int, Field(ge=-1)] = 168  # -1: for ever
+    retention_bytes: Annotated[int, Field(ge=-1)] = 2 * 1024**3  # per partition; -1: unbounded
+    group_id: Annotated[str, Field(min_length=1)] = "heartbeat-consumer"
+    group_protocol: Literal["consumer", "classic"] = "consumer"
+    librdkafka: Options = Field(default_factory=dict, repr=False)
+
+
+class PostgreSQL(Section):
+    """The database's address; `libpq` passes connection parameters through (sslmode, sslrootcert, ...)."""
+
+    host: Annotated[str, Field(min_length=1)] = "postgresql"
+    port: Port = 5432
+    libpq: Options = Field(default_factory=dict, repr=False)
+
+
+class Producer(Section):
+    """The generator and its Kafka client."""
+
+    customers: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    interval_s: Annotated[float, Field(ge=0, le=86400)] = 1.0  # 0: as fast as possible
+    seed: Annotated[int, Field(ge=0)] | None = None  # None: other people at every start
+    flush_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: MetricsPort = 9101
+    librdkafka: Options = Field(default_factory=dict, repr=False)
+
+
+class Consumer(Section):
+    """The loop from Kafka to PostgreSQL."""
+
+    max_batch: Annotated[int, Field(ge=1, le=100_000)] = 10_000  # messages in one transaction
+    max_wait_s: Annotated[float, Field(ge=0.001, le=10)] = 0.05  # for a batch to fill
+    max_future_s: Annotated[float, Field(ge=0, le=10 * 365 * 86400)] = MAX_FUTURE.total_seconds()
+    max_payload_bytes: Annotated[int, Field(ge=0, le=512 * 1024**2)] = 1024**2  # kept of a quarantined payload
+    synchronous_commit: bool = True
+    skip_expired: bool = False  # go on past messages that Kafka dropped before they were read
+    metrics_host: str = "127.0.0.1"
+    metrics_port: MetricsPort = 9102
+    librdkafka: Options = Field(default_factory=dict, repr=False)
+
+
+class Logging(Section):
+    """How the services speak."""
+
+    format: Literal["auto", "console", "json"] = "auto"  # auto: readable on a terminal, JSON otherwise
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class _Environment(EnvSettingsSource):
+    """The environment over `.env`: one source, so that both are spelt and checked alike."""
+
+    def _load_env_vars(self) -> dict[str, str | None]:
+        found = {**dotenv_values(ENV_FILE), **os.environ}
+        return {name.lower(): value for name, value in found.items()}
+
+
+class _FromEnvironment(BaseSettings):
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it refuses what other services keep in .env
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return _Environment(settings_cls), init_settings
+
+
+class Settings(_FromEnvironment):
+    """All settings of both services, checked."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    kafka: Kafka = Kafka()
+    postgresql: PostgreSQL = PostgreSQL()
+    producer: Producer = Producer()
+    consumer: Consumer = Consumer()
+    logging: Logging = Logging()
+
+
+class Credentials(_FromEnvironment):
+    """Who connects to PostgreSQL; only from the environment and `.env`, never from a file that gets committed."""
+
+    model_config = SettingsConfigDict(env_prefix="POSTGRESQL_", extra="forbid", frozen=True)
+
+    username: Annotated[str, Field(min_length=1)]
+    password: SecretStr
+    database: Annotated[str, Field(min_length=1)]
+
+
+def load(path: Path) -> Settings:
+    """
+    Read and check all settings.
+
+    Args:
+        path: The YAML file; the environment and `.env` go over it.
+    Raises:
+        ConfigError: A file cannot be read, a name is unknown or a value is wrong; all of them are listed.
+    """
+    _refuse_unknown_names({**dotenv_values(ENV_FILE), **os.environ})
+    content = _read(path)
+    try:
+        settings = Settings(**content)
+    except (ValidationError, SettingsError) as error:
+        raise _config_error(error, f"Correct {path}, or the {PREFIX}<SECTION>__<KEY> variable that sets it.") from None
+    _refuse_fixed_options(settings)
+    return settings
+
+
+def load_credentials() -> Credentials:
+    """
+    Read who connects to PostgreSQL.
+
+    Raises:
+        ConfigError: One of the three is missing or empty.
+    """
+    try:
+        return Credentials()
+    except ValidationError as error:
+        names = ", ".join(f"POSTGRESQL_{part['loc'][0]}".upper() for part in error.errors())
+        raise ConfigError(
+            f"no credentials for PostgreSQL: {names} must be set",
+            hint="Set them in .env, in the folder the service is started in, or in the environment.",
+        ) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
+            hint="Start the service in the project's folder, or name the file: --config PATH.",
+        ) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"cannot read the settings file {path}: {' '.join(str(error).split())}",
+            hint="Mend the YAML: two spaces of indentation, a colon and a space after each key.",
+        ) from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(
+            f"cannot use the settings file {path}: it holds no sections",
+            hint=f"Write sections and keys: {', '.join(Settings.model_fields)}.",
+        )
+    return content
+
+
+def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigError:
+    if isinstance(error, SettingsError):  # a variable that should hold JSON does not
+        return ConfigError(f"cannot use the environment: {error}", hint=hint)
+    lines = []
+    for part in error.errors():
+        key = ".".join(str(step) for step in part["loc"])
+        says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
+        # Options may carry a password; nothing that a person typed there is repeated.
+        shown = "" if "librdkafka" in part["loc"] or "libpq" in part["loc"] else f" (got {part['input']!r})"
+        lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
+    return ConfigError("; ".join(lines), hint=hint)
+
+
+def _refuse_unknown_names(environment: dict[str, str | None]) -> None:
+    sections = {name: type(field.default) for name, field in Settings.model_fields.items()}
+    known = {f"{PREFIX}{section}".upper() for section in sections}
+    for section, model in sections.items():
+        known |= {f"{PREFIX}{section}__{key}".upper() for key in model.model_fields}
+    for name in sorted(environment):
+        plain = name.upper()
+        in_options = plain.split("__")[:2][-1] in {"LIBRDKAFKA", "LIBPQ"} and "__".join(plain.split("__")[:2]) in known
+        if plain.startswith(PREFIX) and plain not in known and not in_options:
+            near = difflib.get_close_matches(plain, known, n=1)
+            raise ConfigError(
+                f"{name}: no setting has this name",
+                hint=f"Did you mean {near[0]}?" if near else "Names are HEARTBEAT_<SECTION>__<KEY>, as in config.yml.",
+            )
+
+
+def _refuse_fixed_options(settings: Settings) -> None:
+    given: dict[str, tuple[str, Options]] = {
+        "kafka": ("kafka.librdkafka", settings.kafka.librdkafka),
+        "producer": ("producer.librdkafka", settings.producer.librdkafka),
+        "consumer": ("consumer.librdkafka", settings.consumer.librdkafka),
+        "postgresql": ("postgresql.libpq", settings.postgresql.libpq),
+    }
+    for owner, (place, options) in given.items():
+        if taken := sorted(FIXED_OPTIONS[owner] & options.keys()):
+            raise ConfigError(
+                f"{place}: {', '.join(taken)} cannot be set here",
+                hint="It has a setting of its own, or exactly-once rests on its value; remove it.",
+            )

@@ -1,0 +1,94 @@
+"""Metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for whoever decides on restarts."""
+
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Final
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from common.errors import ConfigError
+
+HEALTHY_FOR_S: Final = 30.0  # longer than a broker's failover or a PostgreSQL restart usually takes
+
+# Producer
+DELIVERED = Counter("heartbeat_producer_delivered_total", "Messages the broker acknowledged.")
+UNDELIVERED = Counter("heartbeat_producer_undelivered_total", "Messages given up, by reason.", ["reason"])
+SKIPPED = Counter("heartbeat_producer_skipped_total", "Readings not sent because the schedule was missed.")
+IN_FLIGHT = Gauge("heartbeat_producer_in_flight", "Messages sent and not yet acknowledged.")
+
+# Consumer
+STORED = Counter("heartbeat_consumer_stored_total", "Heartbeats committed to PostgreSQL.")
+REJECTED = Counter("heartbeat_consumer_rejected_total", "Messages quarantined, by reason.", ["reason"])
+BATCH_ROWS = Histogram(
+    "heartbeat_consumer_batch_rows", "Messages in one transaction.", buckets=(1, 10, 100, 1_000, 5_000, 10_000, 100_000)
+)
+BATCH_SECONDS = Histogram("heartbeat_consumer_batch_seconds", "Time of one transaction.")
+LAG = Gauge("heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored.")
+NEWEST_AGE = Gauge("heartbeat_consumer_lag_seconds", "Age of the newest message stored, by the broker's time.")
+REBALANCES = Counter("heartbeat_consumer_rebalances_total", "Partitions assigned or revoked.", ["event"])
+FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
+RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])
+
+
+class Health:
+    """Healthy means: made progress, or found nothing to do, within the last `HEALTHY_FOR_S` seconds."""
+
+    def __init__(self) -> None:
+        self._seen = time.monotonic()
+
+    def ok(self) -> None:
+        """Note progress, or that there is nothing to do."""
+        self._seen = time.monotonic()
+
+    @property
+    def is_ok(self) -> bool:
+        """Tell whether progress was noted recently."""
+        return time.monotonic() - self._seen < HEALTHY_FOR_S
+
+
+def serve(host: str, port: int, health: Health, *, setting: str) -> None:
+    """
+    Answer `/metrics` and `/healthz` from a daemon thread.
+
+    Args:
+        host: Address to listen on.
+        port: TCP port; 0 for none at all.
+        health: What `/healthz` tells: 200 or 503.
+        setting: Name of the setting that holds the port, for the error.
+    Raises:
+        ConfigError: The port is taken or the address is not ours.
+    """
+    if port == 0:
+        return
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # the base class's name
+            if self.path == "/metrics":
+                self._answer(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
+            elif self.path == "/healthz":
+                status = HTTPStatus.OK if health.is_ok else HTTPStatus.SERVICE_UNAVAILABLE
+                self._answer(status, b"ok\n" if health.is_ok else b"no progress\n", "text/plain")
+            else:
+                self._answer(HTTPStatus.NOT_FOUND, b"there are /metrics and /healthz\n", "text/plain")
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Stay quiet: a scrape every few seconds is no event."""
+
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot serve metrics on {host}:{port}: {error.strerror}",
+            hint=f"Set another port, or 0 for none: HEARTBEAT_{setting.upper().replace('.', '__')}.",
+        ) from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()

@@ -1,0 +1,129 @@
+"""The topic: made by whichever service starts first, and known by its id, since a name can be used twice."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from common.errors import OutageError
+from common.kafka_client import client_log, client_options, explain
+from common.runtime import StopFlag
+from common.settings import Kafka
+
+REQUEST_TIMEOUT_S: Final = 5.0
+RETRY_S: Final = 1.0
+TIMESTAMP_TYPE: Final = "message.timestamp.type"  # LogAppendTime: the time that a verdict rests on is the broker's
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """What the broker says of the topic: its id, as Kafka's tools print it, and how many partitions it has."""
+
+    topic_id: str
+    partitions: int
+
+
+class Topic:
+    """The topic's administration, over one connection of its own."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        try:
+            self._admin = AdminClient(client_options(kafka, {}, {}), logger=client_log())
+        except KafkaException as error:
+            raise explain(error, kafka, "set up a Kafka client") from error
+
+    def look(self) -> TopicState | None:
+        """
+        Ask the broker what the topic is now; None when there is no such topic.
+
+        Raises:
+            OutageError, ConfigError: The broker does not say.
+        """
+        return self.ask()()
+
+    def ask(self) -> Callable[[], TopicState | None]:
+        """Ask as `look` does, without waiting: the function returned waits for the answer."""
+        name = self._kafka.topic
+        try:
+            future = self._admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
+        except KafkaException as error:
+            raise explain(error, self._kafka, f"look up topic {name}") from error
+
+        def wait() -> TopicState | None:
+            try:
+                found = future.result()
+            except KafkaException as error:
+                if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    return None
+                raise explain(error, self._kafka, f"look up topic {name}") from error
+            return TopicState(str(found.topic_id), len(found.partitions))
+
+        return wait
+
+    def create(self) -> bool:
+        """
+        Create the topic as the settings say; False when it is there already.
+
+        Raises:
+            OutageError, ConfigError: The broker does not create it.
+        """
+        kafka = self._kafka
+        topic = NewTopic(
+            kafka.topic,
+            num_partitions=kafka.partitions,
+            replication_factor=kafka.replication_factor,
+            config={
+                TIMESTAMP_TYPE: "LogAppendTime",
+                "retention.ms": str(kafka.retention_hours * 3_600_000 if kafka.retention_hours >= 0 else -1),
+                "retention.bytes": str(kafka.retention_bytes),
+            },
+        )
+        try:
+            self._admin.create_topics([topic], request_timeout=REQUEST_TIMEOUT_S)[kafka.topic].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                return False
+            raise explain(error, kafka, f"create topic {kafka.topic}") from error
+        return True
+
+    def warn_of_foreign_settings(self) -> None:
+        """Log where a topic that somebody else made differs in what the guarantees rest on."""
+        resource = ConfigResource(ResourceType.TOPIC, self._kafka.topic)
+        try:
+            found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
+        except KafkaException:
+            return  # not allowed to look, or just going away: what follows will say so
+        if found[TIMESTAMP_TYPE].value != "LogAppendTime":
+            structlog.get_logger().warning(
+                f"topic {self._kafka.topic} has {TIMESTAMP_TYPE}={found[TIMESTAMP_TYPE].value}: senders' clocks decide"
+                " which timestamps count as future",
+                hint=f"Set it with kafka-configs: --alter --add-config {TIMESTAMP_TYPE}=LogAppendTime.",
+            )
+
+
+def ensure_topic(kafka: Kafka, stop: StopFlag) -> None:
+    """
+    Return once the topic exists, made as the settings say unless it was there; or once `stop` is set.
+
+    Raises:
+        ConfigError: The broker refuses us or the settings; an outage is waited out.
+    """
+    log = structlog.get_logger()
+    topic = Topic(kafka)
+    told = ""
+    while not stop.is_set():
+        try:
+            if topic.look() is not None:
+                topic.warn_of_foreign_settings()
+                return
+            if topic.create():
+                log.info("topic created", topic=kafka.topic, partitions=kafka.partitions)
+        except OutageError as error:
+            if error.message != told:  # once for each cause, not once a second
+                log.warning(error.message, hint=error.hint)
+                told = error.message
+        stop.wait(RETRY_S if told else 0.1)
