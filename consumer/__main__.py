@@ -1,0 +1,73 @@
+"""`python -m consumer`: store heartbeats; `python -m consumer verify`: prove the books."""
+
+import argparse
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from common import runtime, telemetry
+from common.settings import load, load_credentials
+from common.topic import ensure_topic
+from common.validation import decoder
+from consumer import verify
+from consumer.kafka_consumer import KafkaSource
+from consumer.postgres_store import PostgresStore
+from consumer.worker import Worker
+
+SERVICE = "consumer"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what the command line asks for; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m consumer", description="Stores Kafka's heartbeats in PostgreSQL.")
+    parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("run", help="store heartbeats until stopped (the default)")
+    books = commands.add_parser("verify", help="prove the books: every offset is stored, rejected or skipped")
+    books.add_argument("--full", action="store_true", help="count the rows by their ids (reads both tables whole)")
+    given = parser.parse_args(arguments)
+    if given.command == "verify":
+        return runtime.run(SERVICE, lambda: check_books(given.config, full=given.full))
+    return runtime.run(SERVICE, lambda: consume(given.config))
+
+
+def check_books(config: Path, *, full: bool) -> int:
+    """Print the books; 1 if they do not add up."""
+    balanced = verify.check(load(config), load_credentials(), full=full, say=print)
+    return 0 if balanced else 1
+
+
+def consume(config: Path) -> int:
+    """Store heartbeats until a signal comes."""
+    settings = load(config)
+    credentials = load_credentials()
+    runtime.configure_logging(settings.logging, service=SERVICE)
+    stop = runtime.StopFlag()
+    stop.listen()
+    health = telemetry.Health()
+    telemetry.serve(
+        settings.consumer.metrics_host, settings.consumer.metrics_port, health, setting="consumer.metrics_port"
+    )
+    log = structlog.get_logger()
+    log.info(
+        "consumer started",
+        topic=settings.kafka.topic,
+        kafka=settings.kafka.bootstrap_servers,
+        postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
+    )
+    ensure_topic(settings.kafka, stop)
+    worker = Worker(
+        lambda before_revoke: KafkaSource(settings, before_revoke),
+        PostgresStore(settings, credentials),
+        decoder(timedelta(seconds=settings.consumer.max_future_s)),
+        health,
+    )
+    worker.run(stop)
+    log.info("consumer stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

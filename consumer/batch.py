@@ -1,0 +1,126 @@
+"""What is read in one go and committed in one transaction: rows, quarantine and the offsets they came from."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.validation import Decode, Reason
+
+PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
+
+
+class Record(Protocol):
+    """What is used of a Kafka message; a consumed confluent_kafka.Message is one."""
+
+    def partition(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102
+    def key(self) -> bytes | None: ...  # noqa: D102
+    def value(self) -> bytes | None: ...  # noqa: D102
+    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """Which topic: its name can be used again, its id cannot."""
+
+    name: str
+    topic_id: str
+
+
+@dataclass(slots=True)
+class Slice:
+    """
+    One partition's part of a batch: the records from `from_offset` up to `to_offset`, which is not included.
+
+    `skipped` counts the offsets in between that hold no record.
+    """
+
+    partition: int
+    from_offset: int
+    to_offset: int
+    records: Sequence[Record]
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record for the quarantine: its row's id, why, and what PostgreSQL said where it was PostgreSQL who refused."""
+
+    row_id: int
+    record: Record
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How far the books advance for one partition, and into what its offsets turned."""
+
+    partition: int
+    from_offset: int
+    to_offset: int
+    stored: int
+    rejected: int
+    skipped: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """
+    Decoded slices, ready to be written.
+
+    `lines` are the rows in COPY's text format but for escapes (id, timestamp, heart rate, customer id: the only
+    column that may need them comes last); `sources` are the records they came from, in the same order.
+    """
+
+    generation: int
+    slices: Sequence[Slice]
+    lines: list[str]
+    sources: list[Record]
+    rejected: list[Rejected]
+    newest_ms: int
+
+    @classmethod
+    def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> "Batch":
+        """Decode every record; each ends in exactly one of `lines` and `rejected`."""
+        batch = cls(generation, slices, [], [], [], 0)
+        add_line, add_source = batch.lines.append, batch.sources.append
+        for part in slices:
+            first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
+            for record in part.records:
+                appended_ms = record.timestamp()[1]
+                verdict = decode(record.value(), appended_ms)
+                row_id = first_id | record.offset()
+                if isinstance(verdict, Reason):
+                    batch.rejected.append(Rejected(row_id, record, verdict))
+                else:
+                    add_line(f"{row_id}\t{verdict['timestamp']}\t{verdict['heart_rate']}\t{verdict['customer_id']}")
+                    add_source(record)
+            if part.records:
+                batch.newest_ms = max(batch.newest_ms, appended_ms)
+        return batch
+
+    @property
+    def messages(self) -> int:
+        """Number of records."""
+        return len(self.lines) + len(self.rejected)
+
+    def steps(self, rejected: Iterable[Rejected]) -> list[Step]:
+        """
+        Give the books' steps, by partition.
+
+        Args:
+            rejected: All that went into quarantine, those that PostgreSQL refused included.
+        """
+        count = Counter(one.record.partition() for one in rejected)
+        return [
+            Step(
+                part.partition,
+                part.from_offset,
+                part.to_offset,
+                len(part.records) - count[part.partition],
+                count[part.partition],
+                part.skipped,
+            )
+            for part in sorted(self.slices, key=lambda part: part.partition)
+        ]

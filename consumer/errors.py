@@ -1,0 +1,14 @@
+"""How the consumer's two ends fail, in the words the loop between them understands."""
+
+from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
+
+
+class StaleOwnerError(HeartbeatError):
+    """Another consumer has advanced the books past this batch: it is dropped, and read again from the books."""
+
+
+class TopicReplacedError(HeartbeatError):
+    """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
+
+
+__all__ = ["BooksError", "ConfigError", "OutageError", "StaleOwnerError", "TopicReplacedError"]

@@ -1,0 +1,256 @@
+"""
+Kafka's end: the assigned partitions as slices of records whose offsets follow each other.
+
+The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
+therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from common.errors import ConfigError, OutageError
+from common.kafka_client import client_log, client_options, explain
+from common.settings import Options, Settings
+from common.telemetry import REBALANCES
+from common.topic import Topic
+from consumer.batch import Slice, TopicIdentity
+from consumer.errors import TopicReplacedError
+from consumer.reading import Hole, Reading
+
+WATERMARK_TIMEOUT_S: Final = 5.0
+SEEK_ATTEMPTS: Final = 50
+OWN_OPTIONS: Final[Options] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",  # a hole in the log stops us, it is never jumped over
+    "isolation.level": "read_committed",
+    "fetch.queue.backoff.ms": 20,  # 1 s by default: a queue that ran full would idle for that long
+    "queued.max.messages.kbytes": 32 * 1024,  # bounds memory, whatever the lag
+    "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are seen within seconds
+}
+# With the new protocol the broker holds the session's settings and refuses them from the client.
+CLASSIC_OPTIONS: Final[Options] = {"session.timeout.ms": 10_000, "partition.assignment.strategy": "cooperative-sticky"}
+# The client carries on by itself; the loop sees that nothing arrives.
+TRANSIENT: Final = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT}  # noqa: SLF001
+LOST_PLACE: Final = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.OFFSET_NOT_AVAILABLE}  # noqa: SLF001
+
+
+class KafkaSource:
+    """
+    One membership in the consumer group.
+
+    Args:
+        settings: Addresses, topic, group and options.
+        before_revoke: Called before partitions are given up; it may wait for what is being written, in bounded time.
+    """
+
+    def __init__(self, settings: Settings, before_revoke: Callable[[], object]) -> None:
+        self._kafka = settings.kafka
+        self._topic = settings.kafka.topic
+        self._before_revoke = before_revoke
+        self._positions: dict[int, int] = {}
+        self._suspected: dict[int, set[Hole]] = {}
+        self._max_batch = settings.consumer.max_batch
+        self._max_wait_s = settings.consumer.max_wait_s
+        self._resting = False
+        self.unplaced: set[int] = set()
+        own: Options = {"group.id": self._kafka.group_id, "group.protocol": self._kafka.group_protocol, **OWN_OPTIONS}
+        if self._kafka.group_protocol == "classic":
+            own |= CLASSIC_OPTIONS
+        try:
+            self._consumer = Consumer(
+                client_options(self._kafka, own, settings.consumer.librdkafka), logger=client_log()
+            )
+        except KafkaException as error:
+            raise explain(error, self._kafka, "set up a Kafka consumer") from error
+        self._admin = Topic(self._kafka)
+        self.look = self._admin.look
+        self.topic = TopicIdentity(self._topic, "")
+
+    def subscribe(self) -> None:
+        """
+        Learn the topic's id and join the group.
+
+        Raises:
+            OutageError: The broker is away, or there is no such topic (yet).
+        """
+        state = self.look()
+        if state is None:
+            raise OutageError(
+                f"topic {self._topic} does not exist",
+                hint="Create it again, or restart the producer or the consumer, which create it at their start.",
+            )
+        self.topic = TopicIdentity(self._topic, state.topic_id)
+        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+
+    def confirm_topic(self) -> Callable[[], None]:
+        """
+        Ask now whether the topic is still the one that was read.
+
+        Returns:
+            A function that waits for the answer and raises `TopicReplacedError` if it is another one or gone,
+            `OutageError` if the broker does not answer.
+        """
+        answer = self._admin.ask()
+
+        def wait() -> None:
+            state = answer()
+            if state is None or state.topic_id != self.topic.topic_id:
+                raise TopicReplacedError(
+                    f"topic {self._topic} is not the one that was read: expected id {self.topic.topic_id},"
+                    f" found {state.topic_id if state else 'none'}",
+                    hint="It was deleted or made again; the consumer drops what it read and starts on the new one.",
+                )
+
+        return wait
+
+    def read(self) -> list[Slice]:
+        """
+        Read until `max_batch` messages are there or `max_wait_s` has passed; rebalances happen in here.
+
+        Returns:
+            At most one slice per partition; each begins where the last one ended. Messages of partitions that were
+            given up meanwhile are not in them.
+        Raises:
+            ConfigError: The broker refuses us.
+        """
+        self._wake()
+        parts: dict[int, Reading] = {}
+        for message in self._consumer.consume(self._max_batch, self._max_wait_s):
+            if (error := message.error()) is not None:
+                self._heed(error, message)
+                continue
+            partition: int = message.partition()  # type: ignore[assignment]  # a consumed message has a place
+            reading = parts.get(partition)
+            if reading is None:
+                if partition not in self._positions:
+                    continue  # given up during the call, or its place is not known yet
+                reading = parts[partition] = Reading(self._positions[partition], self._suspected.get(partition, set()))
+            reading.take(message)  # type: ignore[arg-type]  # as above
+        return [part for partition, reading in parts.items() if (part := self._finish(partition, reading)) is not None]
+
+    def rest(self) -> None:
+        """Stay a member of the group without reading: pause everything, and serve what the broker has to say."""
+        if not self._resting:
+            self._consumer.pause(self._consumer.assignment())
+            self._resting = True
+        self._consumer.consume(1, 0)  # a message that slips through is missed by `read`, which fetches it again
+
+    def displace(self) -> None:
+        """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
+        self.unplaced |= self._positions.keys()
+        self._positions.clear()
+        self._suspected.clear()
+        self._consumer.pause(self._consumer.assignment())
+
+    def place(self, offsets: Mapping[int, int]) -> None:
+        """Start reading partitions at these offsets, if they are still ours and unplaced."""
+        for partition, offset in offsets.items():
+            if partition not in self.unplaced:
+                continue
+            here = TopicPartition(self._topic, partition, offset)
+            try:
+                self._consumer.seek(here)
+            except KafkaException:  # not started yet, or stopped by an error: assign it anew, with its offset
+                self._consumer.incremental_unassign([here])
+                self._consumer.incremental_assign([here])
+            self.unplaced.discard(partition)
+            self._positions[partition] = offset
+            self._consumer.resume([here])
+
+    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """
+        Ask the broker for the first offset each partition holds and the one its next record will get.
+
+        Raises:
+            OutageError, ConfigError: The broker does not say.
+        """
+        try:
+            return {
+                partition: self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, partition), timeout=WATERMARK_TIMEOUT_S, cached=False
+                )
+                for partition in partitions
+            }
+        except KafkaException as error:
+            raise explain(error, self._kafka, f"look up the offsets of topic {self._topic}") from error
+
+    def lag(self) -> int:
+        """Count the messages of the assigned partitions that were not read yet, as far as the last fetch knows."""
+        lag = 0
+        for partition, position in self._positions.items():
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            lag += max(0, end - position)
+        return lag
+
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
+        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Explicitly and paused: if a callback fails or does not assign, the client starts at the group's offsets.
+        for place in partitions:
+            place.offset = 0
+        self._consumer.incremental_assign(partitions)
+        self._consumer.pause(partitions)
+        for place in partitions:
+            self._positions.pop(place.partition, None)
+            self._suspected.pop(place.partition, None)
+            self.unplaced.add(place.partition)
+        REBALANCES.labels("assigned").inc(len(partitions))
+
+    def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._before_revoke()
+        self._give_up(partitions)
+
+    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._give_up(partitions)
+
+    def _give_up(self, partitions: list[TopicPartition]) -> None:
+        for place in partitions:
+            self._positions.pop(place.partition, None)
+            self._suspected.pop(place.partition, None)
+            self.unplaced.discard(place.partition)
+        self._consumer.incremental_unassign(partitions)
+        REBALANCES.labels("revoked").inc(len(partitions))
+
+    def _heed(self, error: KafkaError, message: Message) -> None:
+        code = error.code()
+        if code in TRANSIENT:
+            structlog.get_logger().debug("kafka", error=error.str())
+        elif code in LOST_PLACE and (partition := message.partition()) is not None:
+            if self._positions.pop(partition, None) is not None:  # the ledger and the log's ends will tell why
+                self.unplaced.add(partition)
+        else:
+            found = explain(error, self._kafka, f"read topic {self._topic}")
+            if isinstance(found, ConfigError):
+                raise found
+            structlog.get_logger().warning(found.message, hint=found.hint)
+
+    def _finish(self, partition: int, reading: "Reading") -> Slice | None:
+        start = self._positions.get(partition)
+        if start is None:
+            return None  # it lost its place in the middle of the call
+        self._positions[partition] = reading.expected
+        self._suspected[partition] = reading.suspected
+        if reading.suspected:
+            self._consumer.seek(TopicPartition(self._topic, partition, reading.expected))
+        if reading.expected == start:
+            return None
+        return Slice(partition, start, reading.expected, reading.records, reading.skipped)
+
+    def _wake(self) -> None:
+        if self._resting:
+            self._resting = False
+            self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._positions])

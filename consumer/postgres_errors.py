@@ -1,0 +1,66 @@
+"""What PostgreSQL's errors mean: a record is bad, a person has to act, or it is an outage to wait out."""
+
+from typing import Final
+
+import psycopg
+from psycopg import errors as pg
+
+from common.errors import ConfigError, HeartbeatError, OutageError, one_line
+from common.settings import Credentials, PostgreSQL
+
+# A refused connection carries no SQLSTATE, only the server's words. Other languages' words count as an outage.
+CONNECT_MISTAKES: Final = {
+    "password authentication failed": "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server knows.",
+    "no password supplied": "Set POSTGRESQL_PASSWORD.",
+    'role "': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sh makes the pipeline's own.",
+    'database "': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
+    "invalid connection option": "Correct postgresql.libpq: it takes libpq's connection parameters.",
+    "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
+}
+MISSING_SCHEMA_HINT: Final = "Apply the schema: psql -f db/schema.sql; the consumer goes on by itself."
+
+
+def is_taken_id(error: psycopg.Error) -> bool:
+    """Tell whether a row's place in Kafka is in the table already, as opposed to a unique index somebody added."""
+    return isinstance(error, pg.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
+
+
+def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: Credentials) -> HeartbeatError:
+    """
+    Say what a database error means for a person.
+
+    Args:
+        error: As the driver gave it.
+        tried: What we tried, as in `cannot <tried>`.
+        address: Where.
+        credentials: As whom.
+    Returns:
+        A `ConfigError` where waiting is no use, otherwise an `OutageError`: what is not known here is waited out, too.
+    """
+    where = f"PostgreSQL at {address.host}:{address.port}, database {credentials.database}"
+    words = one_line(error)
+    if error.sqlstate is None and isinstance(error, (psycopg.OperationalError, psycopg.ProgrammingError)):
+        for part, hint in CONNECT_MISTAKES.items():
+            if part in str(error) and "starting up" not in str(error):
+                return ConfigError(f"cannot connect to {where} as {credentials.username}: {_reason(error)}", hint=hint)
+        return OutageError(
+            f"cannot {tried} in {where}: {_reason(error)}",
+            hint="Check that it runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address; retrying.",
+        )
+    state = error.sqlstate or type(error).__name__
+    if isinstance(error, (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName)):
+        return OutageError(f"cannot {tried} in {where}: {words}", hint=MISSING_SCHEMA_HINT)
+    if isinstance(error, pg.InsufficientPrivilege):
+        return OutageError(
+            f"cannot {tried} in {where} as {credentials.username}: {words}",
+            hint="Give the role its rights back: db/roles.sh; the consumer goes on by itself.",
+        )
+    return OutageError(
+        f"cannot {tried} in {where}: {words} (SQLSTATE {state})",
+        hint="Nothing is lost, the messages wait in Kafka; the consumer retries until it succeeds.",
+    )
+
+
+def _reason(error: psycopg.Error) -> str:
+    """Take the server's own words out of libpq's, which begin with the address and may try several."""
+    return str(error).strip().splitlines()[-1].strip().rpartition("FATAL:")[2].strip()

@@ -1,0 +1,159 @@
+"""The books: which offsets of which topic became rows. Every function runs on the connection it is given."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from psycopg import Connection
+from psycopg import errors as pg
+
+from common.errors import BooksError, ConfigError
+from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.errors import StaleOwnerError
+
+LAST_GENERATION: Final = 127  # 7 bits of a row's id
+
+# The fence: a row is updated only where the books stand where the batch began.
+ADVANCE: Final = """
+UPDATE kafka_ledger AS ledger
+SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
+    skipped = ledger.skipped + step.skipped, updated_at = clock_timestamp()
+FROM unnest(%(partitions)s::integer[], %(froms)s::bigint[], %(tos)s::bigint[],
+            %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[])
+     AS step (partition, from_offset, to_offset, stored, rejected, skipped)
+WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
+  AND ledger.next_offset = step.from_offset
+"""
+# Two consumers that meet a new topic at once give it one number.
+LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
+FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
+LATEST_GENERATION: Final = "SELECT coalesce(max(generation), 0) FROM kafka_topics"
+NUMBER_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
+OPEN_BOOKS: Final = """
+INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
+SELECT %(generation)s, opened.partition, opened.low, opened.low
+FROM unnest(%(partitions)s::integer[], %(lows)s::bigint[]) AS opened (partition, low)
+ON CONFLICT DO NOTHING
+"""
+READ_BOOKS: Final = "SELECT partition, next_offset FROM kafka_ledger WHERE generation = %s AND partition = ANY (%s)"
+# What Kafka dropped unread is passed by compare-and-set, too: another consumer may have read it in time.
+SKIP_EXPIRED: Final = """
+UPDATE kafka_ledger
+SET next_offset = %(low)s, expired = expired + %(low)s - next_offset, updated_at = clock_timestamp()
+WHERE generation = %(generation)s AND partition = %(partition)s AND next_offset = %(next)s
+"""
+
+
+def read(
+    connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]], *, skip_expired: bool
+) -> tuple[int, dict[int, int]]:
+    """
+    Read where each partition goes on; books that do not exist yet are opened at the oldest record.
+
+    Args:
+        connection: Outside of a transaction.
+        topic: The topic as it is now.
+        log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
+        skip_expired: Pass, and count, what Kafka dropped unread.
+    Returns:
+        The topic's generation, and by partition the next offset to read.
+    Raises:
+        BooksError: Kafka holds less than was read already, or dropped what was not read yet.
+    """
+    with connection.transaction():
+        generation = _number(connection, topic)
+        lows = [low for low, _ in log_ranges.values()]
+        connection.execute(OPEN_BOOKS, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
+        books = _positions(connection, generation, list(log_ranges))
+        for partition, (low, end) in log_ranges.items():
+            expected = books[partition]
+            if expected > end:
+                raise BooksError(
+                    f"cannot go on in {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
+                    f" {end}",
+                    hint="Kafka lost records that are stored here, for example by a restored volume. New ones would get"
+                    " offsets that were used before: delete the topic and let it be made again, then start.",
+                )
+            if expected < low:
+                if not skip_expired:
+                    raise BooksError(
+                        f"cannot read {topic.name}[{partition}]: {low - expected} messages, offsets {expected} to"
+                        f" {low - 1}, were dropped by Kafka before they were read",
+                        hint="They are gone. To go on behind them, counted as expired, set"
+                        " HEARTBEAT_CONSUMER__SKIP_EXPIRED=true.",
+                    )
+                connection.execute(
+                    SKIP_EXPIRED, {"generation": generation, "partition": partition, "next": expected, "low": low}
+                )
+                books[partition] = low
+    return generation, books
+
+
+def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
+    """
+    Move the books from where the batch began to where it ends, for all its partitions or, by raising, for none.
+
+    Args:
+        connection: Inside the transaction that stores the batch's rows.
+        batch: What was read.
+        rejected: All of it that went into quarantine.
+    Raises:
+        StaleOwnerError: The books stand elsewhere; the transaction must be rolled back.
+    """
+    steps = batch.steps(rejected)
+    advanced = connection.execute(
+        ADVANCE,
+        {
+            "generation": batch.generation,
+            "partitions": [step.partition for step in steps],
+            "froms": [step.from_offset for step in steps],
+            "tos": [step.to_offset for step in steps],
+            "stored": [step.stored for step in steps],
+            "rejected": [step.rejected for step in steps],
+            "skipped": [step.skipped for step in steps],
+        },
+    ).rowcount
+    if advanced != len(steps):
+        raise _stale(connection, batch)
+
+
+def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | BooksError:
+    """Tell a batch that somebody else stored, and booked, from an id that is there without having been booked."""
+    books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
+    if any(books.get(part.partition) != part.from_offset for part in batch.slices):
+        return _stale(connection, batch)
+    return BooksError(
+        f"cannot store a batch: a row is there already which the ledger says is not: {error.diag.message_detail}",
+        hint="kafka_ledger and the tables do not fit together (was one of them restored or emptied alone?); see"
+        " docs/reliability.md before going on.",
+    )
+
+
+def _number(connection: Connection, topic: TopicIdentity) -> int:
+    if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
+        return int(found[0])
+    connection.execute(LOCK_TOPICS)
+    if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
+        return int(found[0])
+    latest = connection.execute(LATEST_GENERATION).fetchone()
+    generation = (latest[0] if latest else 0) + 1
+    if generation > LAST_GENERATION:
+        raise ConfigError(
+            f"cannot number topic {topic.name}: {LAST_GENERATION} topics were read into this database already",
+            hint="Delete a topic from kafka_ledger and kafka_topics whose rows are gone from heartbeats.",
+        )
+    connection.execute(NUMBER_TOPIC, (generation, topic.topic_id, topic.name))
+    return generation
+
+
+def _stale(connection: Connection, batch: Batch) -> StaleOwnerError:
+    books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
+    part = next((p for p in batch.slices if books.get(p.partition) != p.from_offset), batch.slices[0])
+    return StaleOwnerError(
+        f"cannot advance partition {part.partition}: expected next offset {part.from_offset},"
+        f" found {books.get(part.partition)}",
+        hint="Another consumer owns this partition; this one reads the books again and continues.",
+    )
+
+
+def _positions(connection: Connection, generation: int, partitions: list[int]) -> dict[int, int]:
+    return dict(connection.execute(READ_BOOKS, (generation, partitions)).fetchall())

@@ -1,0 +1,191 @@
+"""
+PostgreSQL's end: one transaction for the rows, the quarantine and the books.
+
+The books (`kafka_ledger`) come last, and advance only from the offset at which the batch began. Whoever finds them
+elsewhere has been overtaken and rolls back; so a batch is stored once, whoever writes it and however often.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from psycopg import Connection
+from psycopg import errors as pg
+
+from common.errors import BooksError, one_line
+from common.settings import Credentials, Settings
+from common.validation import EPOCH, Reason
+from consumer import postgres_ledger
+from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.postgres_errors import is_taken_id
+from consumer.postgres_session import Session
+
+APPLICATION_NAME: Final = "heartbeat-consumer"
+FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
+
+# The customer comes last, for it is the only column that may need escapes.
+COPY_HEARTBEATS: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN'
+COPY_REJECTED: Final = (
+    'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)'
+    " FROM STDIN"
+)
+# A deferred constraint would speak up at COMMIT only, when nobody can tell any more which row it meant.
+CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
+Confirm = Callable[[], Callable[[], None]]
+
+
+class PostgresStore:
+    """
+    Writes batches, one at a time.
+
+    Args:
+        settings: Address, libpq parameters, limits.
+        credentials: Who we are.
+    """
+
+    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+        self._session = Session(settings, credentials, APPLICATION_NAME)
+        self._skip_expired = settings.consumer.skip_expired
+        self._max_payload_bytes = settings.consumer.max_payload_bytes
+        self._refused_in_a_row = 0
+        self.end_blockers = self._session.end_blockers
+        self.close = self._session.close
+
+    def positions(self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]) -> tuple[int, dict[int, int]]:
+        """
+        Read where each partition goes on; books that do not exist yet are opened at the oldest record.
+
+        Args:
+            topic: The topic as it is now.
+            log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
+        Returns:
+            The topic's generation, and by partition the next offset to read.
+        Raises:
+            BooksError: Kafka holds less than was read already, or dropped what was not read yet.
+            OutageError, ConfigError: The database does not answer, or refuses us.
+        """
+        return self._session.run(
+            "read the ledger",
+            lambda connection: postgres_ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
+        )
+
+    def write(self, batch: Batch, topic: TopicIdentity, confirm_topic: Confirm) -> list[Rejected]:
+        """
+        Store a batch: rows, quarantine and books together, or nothing.
+
+        Args:
+            batch: What was read; its slices begin where the books should stand.
+            topic: Named in the quarantine.
+            confirm_topic: Asks Kafka whether the topic is still the same; its answer is awaited before the books move.
+        Returns:
+            All that went into quarantine; those that PostgreSQL refused are among them.
+        Raises:
+            StaleOwnerError: Somebody else has advanced the books; nothing was stored.
+            BooksError: An id is there already though the books say it is not, or PostgreSQL refuses most rows.
+            OutageError, ConfigError: The database failed; whether the batch was stored, only the books know.
+            HeartbeatError: What the answer of `confirm_topic` raises; nothing was stored.
+        """
+
+        def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:
+            wait_for_topic = confirm_topic()
+            with connection.transaction():
+                rejected = [*batch.rejected, *copy(connection, batch)]
+                self._quarantine(connection, topic, rejected)
+                wait_for_topic()
+                self._advance(connection, batch, rejected)
+            return rejected
+
+        def write(connection: Connection) -> list[Rejected]:
+            try:
+                try:
+                    return transact(connection, self._copy_at_once)
+                except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
+                    if is_taken_id(error):
+                        raise
+                    return transact(connection, self._copy_around_culprits)
+            except pg.UniqueViolation as error:
+                if not is_taken_id(error):
+                    raise
+                raise postgres_ledger.explain_taken_id(connection, batch, error) from error
+
+        rejected = self._session.run("store a batch", write)
+        refused = len(rejected) - len(batch.rejected)
+        self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.lines) else 0
+        return rejected
+
+    def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
+        self._copy_lines(connection, batch.lines)
+        return []
+
+    def _copy_around_culprits(self, connection: Connection, batch: Batch) -> list[Rejected]:
+        """Halve what is refused until single rows are left, and reject those: their neighbours are stored."""
+        refused: list[Rejected] = []
+        allowed = len(batch.lines)
+        waiting = [range(allowed)]
+        while waiting:
+            part = waiting.pop()
+            try:
+                with connection.transaction():
+                    self._copy_lines(connection, batch.lines[part.start : part.stop])
+                    connection.execute(CHECK_NOW)
+            except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
+                if is_taken_id(error):
+                    raise
+                if len(part) > 1:
+                    middle = part.start + len(part) // 2
+                    waiting += [range(middle, part.stop), range(part.start, middle)]
+                    continue
+                row_id = int(batch.lines[part.start].partition("\t")[0])
+                words = f"{Reason.REFUSED}: {error.sqlstate} {one_line(error)}"
+                refused.append(Rejected(row_id, batch.sources[part.start], words.replace("\0", "")))
+                in_a_row = self._refused_in_a_row + len(refused)
+                if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
+                    raise BooksError(
+                        f"cannot store heartbeats: PostgreSQL refused {in_a_row} of"
+                        f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
+                        hint="The table does not fit the data; compare it with db/schema.sql, then start again.",
+                    ) from error
+        return refused
+
+    def _copy_lines(self, connection: Connection, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        block = "\n".join(lines)
+        # Counting is far cheaper than escaping: hardly any batch holds a character that COPY would take for its own.
+        plain = block.count("\n") == len(lines) - 1 and block.count("\t") == 3 * len(lines)
+        if not plain or "\\" in block or "\r" in block:
+            block = "\n".join(f"{head}\t{_escape(last)}" for head, last in map(_split_last, lines))
+        with connection.cursor().copy(COPY_HEARTBEATS) as copy:
+            copy.write(block + "\n")
+
+    def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
+        if not rejected:
+            return
+        with connection.cursor().copy(COPY_REJECTED) as copy:
+            for one in rejected:
+                record, payload = one.record, one.record.value()
+                copy.write_row(
+                    (
+                        one.row_id,
+                        topic.name,
+                        record.partition(),
+                        record.offset(),
+                        record.key(),
+                        payload if payload is None else payload[: self._max_payload_bytes],
+                        len(payload or b""),
+                        one.reason,
+                        EPOCH + timedelta(milliseconds=max(0, min(record.timestamp()[1], 253_402_300_799_999))),
+                    )
+                )
+
+    def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
+        postgres_ledger.advance(connection, batch, rejected)
+
+
+def _split_last(line: str) -> tuple[str, str]:
+    row_id, time, heart_rate, customer = line.split("\t", 3)
+    return f"{row_id}\t{time}\t{heart_rate}", customer
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

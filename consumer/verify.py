@@ -1,0 +1,178 @@
+"""Proves the books: every offset that was passed is stored, rejected, skipped or expired, and each exactly once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import Connection, IsolationLevel
+
+from common.settings import Credentials, Settings
+from consumer.kafka_consumer import KafkaSource
+from consumer.postgres_session import Session
+
+BOOKS: Final = """
+SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
+       stored_dropped, rejected_dropped
+FROM kafka_ledger JOIN kafka_topics USING (generation)
+ORDER BY generation, partition
+"""
+# Rows by the place in Kafka that their ids name: what is there twice, or was never read, betrays itself.
+ROWS: Final = """
+SELECT (id >> 56)::integer, ((id >> 40) & 65535)::integer,
+       count(*), count(DISTINCT id), min(id & 1099511627775), max(id & 1099511627775)
+FROM heartbeats WHERE id >= 1::bigint << 56 GROUP BY 1, 2
+"""
+REJECTED_ROWS: Final = """
+SELECT (id >> 56)::integer, ((id >> 40) & 65535)::integer,
+       count(*), count(DISTINCT id), min(id & 1099511627775), max(id & 1099511627775)
+FROM rejected_heartbeats GROUP BY 1, 2
+"""
+IN_BOTH: Final = "SELECT count(*) FROM rejected_heartbeats JOIN heartbeats USING (id)"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """One partition's row of the ledger."""
+
+    generation: int
+    partition: int
+    topic: str
+    topic_id: str
+    start_offset: int
+    next_offset: int
+    stored: int
+    rejected: int
+    skipped: int
+    expired: int
+    stored_dropped: int
+    rejected_dropped: int
+
+    @property
+    def passed(self) -> int:
+        """Offsets that were taken from Kafka."""
+        return self.next_offset - self.start_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a table holds of one partition, by its rows' ids."""
+
+    count: int = 0
+    distinct: int = 0
+    first: int = 0
+    last: int = 0
+
+
+Place = tuple[int, int]  # generation, partition
+Held = Mapping[Place, Rows]
+
+
+def faults_of(books: Books, stored: Rows | None, rejected: Rows | None) -> list[str]:
+    """
+    Say what does not add up in one partition; an empty list means that everything does.
+
+    Args:
+        books: Its ledger.
+        stored: Its rows in `heartbeats`; None to believe the tallies.
+        rejected: Its rows in `rejected_heartbeats`; None to believe the tallies.
+    """
+    faults = []
+    accounted = books.stored + books.rejected + books.skipped + books.expired
+    if accounted != books.passed:
+        faults.append(f"{books.passed} offsets passed, {accounted} accounted for")
+    for name, rows, booked in (
+        ("heartbeats", stored, books.stored - books.stored_dropped),
+        ("rejected_heartbeats", rejected, books.rejected - books.rejected_dropped),
+    ):
+        if rows is None:
+            continue
+        if rows.count != booked:
+            faults.append(f"{name} holds {rows.count} rows, the ledger says {booked}")
+        if rows.count != rows.distinct:
+            faults.append(f"{name} holds {rows.count - rows.distinct} rows twice")
+        if rows.count and not books.start_offset <= rows.first <= rows.last < books.next_offset:
+            faults.append(f"{name} holds offsets {rows.first} to {rows.last}, outside of what was read")
+    return faults
+
+
+def check(settings: Settings, credentials: Credentials, *, full: bool, say: Callable[[str], None]) -> bool:
+    """
+    Check the books and say what was found, a line a partition.
+
+    Args:
+        settings: Where Kafka and PostgreSQL are.
+        credentials: Who we are.
+        full: Count the rows by their ids instead of believing the tallies; reads both tables whole.
+        say: Gets the lines.
+    Returns:
+        Whether everything adds up.
+    Raises:
+        OutageError, ConfigError: Kafka or PostgreSQL does not answer.
+    """
+    session = Session(settings, credentials, "heartbeat-verify")
+    try:
+        books, stored, rejected, in_both = session.run("read the books", lambda conn: _read(conn, full=full))
+    finally:
+        session.close()
+    topic_id, ends = _log_ends(settings)
+    say("topic           partition        from          to      stored    rejected  skipped  expired   in Kafka beyond")
+    faults: list[str] = []
+    for one in books:
+        place = (one.generation, one.partition)
+        current = one.topic_id == topic_id
+        beyond = str(ends.get(one.partition, 0) - one.next_offset) if current else "topic is gone"
+        say(
+            f"{f'{one.topic}#{one.generation}':<15} {one.partition:>9} {one.start_offset:>11} {one.next_offset:>11}"
+            f" {one.stored:>11} {one.rejected:>11} {one.skipped:>8} {one.expired:>8} {beyond:>17}"
+        )
+        rows = (stored.get(place, Rows()), rejected.get(place, Rows())) if full else (None, None)
+        found = faults_of(one, *rows)
+        faults += [f"{one.topic}#{one.generation}[{one.partition}]: {fault}" for fault in found]
+        if current and ends.get(one.partition, 0) < one.next_offset:
+            faults.append(f"{one.topic}#{one.generation}[{one.partition}]: Kafka's log ends before the books")
+    known = {(one.generation, one.partition) for one in books}
+    faults += [f"generation {g}, partition {p}: rows without books" for g, p in sorted({*stored, *rejected} - known)]
+    if in_both:
+        faults.append(f"{in_both} messages are stored and in quarantine")
+    for fault in faults:
+        say(f"WRONG: {fault}")
+    say(_summary(books, ends, topic_id, ok=not faults, full=full))
+    return not faults
+
+
+def _summary(books: list[Books], ends: Mapping[int, int], topic_id: str | None, *, ok: bool, full: bool) -> str:
+    current = {one.partition: one.next_offset for one in books if one.topic_id == topic_id}
+    lag = sum(end - current.get(partition, 0) for partition, end in ends.items())
+    return (
+        f"the books {'balance' if ok else 'DO NOT balance'}: {sum(one.passed for one in books)} offsets passed"
+        f" = {sum(one.stored for one in books)} stored + {sum(one.rejected for one in books)} rejected"
+        f" + {sum(one.skipped for one in books)} skipped + {sum(one.expired for one in books)} expired"
+        f" ({'counted row by row' if full else 'by the tallies; --full counts the rows'}); Kafka holds {lag} more"
+    )
+
+
+def _read(connection: Connection, *, full: bool) -> tuple[list[Books], Held, Held, int]:
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment, while consumers go on writing
+    connection.read_only = True
+    with connection.transaction():
+        connection.execute("SET LOCAL statement_timeout = 0")
+        books = [Books(*row) for row in connection.execute(BOOKS)]
+        if not full:
+            return books, {}, {}, 0
+        in_both = connection.execute(IN_BOTH).fetchone()
+        return books, _rows(connection, ROWS), _rows(connection, REJECTED_ROWS), in_both[0] if in_both else 0
+
+
+def _rows(connection: Connection, query: str) -> Held:
+    return {(row[0], row[1]): Rows(*row[2:]) for row in connection.execute(query)}
+
+
+def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:
+    source = KafkaSource(settings, lambda: None)
+    try:
+        state = source.look()
+        if state is None:
+            return None, {}
+        return state.topic_id, {p: end for p, (_, end) in source.log_ranges(range(state.partitions)).items()}
+    finally:
+        source.close()

@@ -1,0 +1,223 @@
+"""
+The loop: while one batch is being written, the next one is read and decoded.
+
+Start, rebalance, a lost connection and a stale owner share one path: forget what was read, ask the ledger where to
+go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `Source` and a `Store` passed in.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from common.errors import HeartbeatError, OutageError
+from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
+from common.validation import Decode
+from consumer.batch import Batch, Rejected, Slice, TopicIdentity
+from consumer.errors import StaleOwnerError, TopicReplacedError
+from consumer.report import Report
+
+PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
+BLOCKED_S: Final = 3.0  # until a write is taken to wait for a stalled owner: ten seconds would be noticed by people
+DRAIN_S: Final = 30.0  # a stop waits this long for the last write; compose's stop_grace_period is longer
+REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+
+
+class Stop(Protocol):
+    """A flag that asks to stop."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+
+
+class Source(Protocol):
+    """Kafka's end, see `KafkaSource`."""
+
+    topic: TopicIdentity
+    unplaced: set[int]
+
+    def subscribe(self) -> None: ...  # noqa: D102
+    def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
+    def read(self) -> list[Slice]: ...  # noqa: D102
+    def rest(self) -> None: ...  # noqa: D102
+    def displace(self) -> None: ...  # noqa: D102
+    def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
+    def lag(self) -> int: ...  # noqa: D102
+    def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Store(Protocol):
+    """PostgreSQL's end, see `PostgresStore`."""
+
+    def positions(  # noqa: D102
+        self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
+    ) -> tuple[int, dict[int, int]]: ...
+    def write(  # noqa: D102
+        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
+    ) -> list[Rejected]: ...
+    def end_blockers(self) -> int: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class _Write:
+    """A batch on its way into the database."""
+
+    batch: Batch
+    future: Future[list[Rejected]]
+    started: float
+    blocked_since: float
+
+
+class Worker:
+    """
+    Reads, decodes and has batches written until told to stop.
+
+    Args:
+        open_source: Makes a new membership in the group; gets what to call before partitions are given up.
+        store: Used by one thread at a time: never while a write is under way.
+        decode: Judges payloads.
+        health: Is told of progress.
+    """
+
+    def __init__(
+        self, open_source: Callable[[Callable[[], object]], Source], store: Store, decode: Decode, health: Health
+    ) -> None:
+        self._open_source = open_source
+        self._store = store
+        self._decode = decode
+        self._health = health
+        self._report = Report()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._write: _Write | None = None
+        self._generation = 0
+        self._retry_at = 0.0
+        self._retry_s = FIRST_RETRY_S
+
+    def run(self, stop: Stop) -> None:
+        """
+        Store what arrives until `stop` is set; then finish what is under way.
+
+        Raises:
+            BooksError, ConfigError: Going on is no use or no good; everything committed so far stays.
+        """
+        try:
+            while not stop.is_set():
+                self._run_source(stop)
+        finally:
+            self._store_closed()
+
+    def _run_source(self, stop: Stop) -> None:
+        """Live through one membership in the group: until the end, or until the topic turns out to be another one."""
+        source = self._open_source(lambda: self._settle(source, REVOKE_S))
+        try:
+            self._subscribe(source, stop)
+            while not stop.is_set():
+                self._place(source)
+                if slices := source.read():
+                    self._hand_over(source, Batch.of(slices, self._generation, self._decode))
+                self._settle(source, 0)
+                self._report.tick(source)
+                if not slices and self._write is None and not source.unplaced:
+                    self._health.ok()  # nothing to do
+        except TopicReplacedError as error:
+            structlog.get_logger().warning(error.message, hint=error.hint)
+        finally:
+            self._settle(source, DRAIN_S)
+            self._report.flush(source)
+            source.close()
+
+    def _subscribe(self, source: Source, stop: Stop) -> None:
+        while not stop.is_set():
+            try:
+                source.subscribe()
+            except OutageError as error:
+                self._back_off(error, "kafka")
+                time.sleep(self._retry_s)
+            else:
+                self._recovered()
+                return
+
+    def _place(self, source: Source) -> None:
+        """Ask the ledger where the unplaced partitions go on, and start reading them there."""
+        if not source.unplaced or time.monotonic() < self._retry_at or not self._settle(source, PATIENCE_S):
+            return
+        try:
+            log_ranges = source.log_ranges(source.unplaced)
+        except OutageError as error:
+            self._back_off(error, "kafka")
+            return
+        asked = self._writer.submit(self._store.positions, source.topic, log_ranges)
+        while not asked.done():
+            wait([asked], PATIENCE_S)
+            source.rest()
+        try:
+            self._generation, positions = asked.result()
+        except OutageError as error:
+            self._back_off(error, "postgresql")
+            return
+        source.place(positions)
+        self._recovered()
+
+    def _hand_over(self, source: Source, batch: Batch) -> None:
+        """Have a batch written, after the one before; a batch that follows a failed one is dropped."""
+        while not self._settle(source, PATIENCE_S):
+            source.rest()
+        if source.unplaced and any(part.partition in source.unplaced for part in batch.slices):
+            return  # the one before failed, or the partition was given up meanwhile: it is read again
+        now = time.monotonic()
+        future = self._writer.submit(self._store.write, batch, source.topic, source.confirm_topic)
+        self._write = _Write(batch, future, now, now)
+
+    def _settle(self, source: Source, timeout_s: float) -> bool:
+        """Wait for the write that is under way, if any; False if it still is. Its failure displaces every partition."""
+        write = self._write
+        if write is None:
+            return True
+        wait([write.future], timeout_s)
+        if not write.future.done():
+            if time.monotonic() - write.blocked_since > BLOCKED_S:
+                write.blocked_since = time.monotonic()
+                if ended := self._store.end_blockers():
+                    structlog.get_logger().warning("stalled sessions ended that held up a batch", count=ended)
+            return False
+        self._write = None
+        try:
+            rejected = write.future.result()
+        except HeartbeatError as error:
+            source.displace()
+            if isinstance(error, StaleOwnerError):
+                FENCED.inc()
+                structlog.get_logger().info(error.message, hint=error.hint)
+            elif isinstance(error, OutageError):
+                self._back_off(error, "postgresql")
+            else:
+                raise
+            return True
+        BATCH_SECONDS.observe(time.monotonic() - write.started)
+        BATCH_ROWS.observe(write.batch.messages)
+        self._report.stored(write.batch, rejected)
+        self._health.ok()
+        self._recovered()
+        return True
+
+    def _back_off(self, error: OutageError, server: str) -> None:
+        RETRIES.labels(server).inc()
+        self._report.outage(error)
+        self._retry_at = time.monotonic() + self._retry_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+
+    def _recovered(self) -> None:
+        self._retry_s = FIRST_RETRY_S
+        self._report.recovered()
+
+    def _store_closed(self) -> None:
+        self._writer.shutdown(wait=self._write is None)
+        self._store.close()
