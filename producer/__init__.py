@@ -1,0 +1,1 @@
+"""A thousand synthetic customers whose heart rates go to Kafka."""
