@@ -22,7 +22,7 @@ from consumer.errors import StaleOwnerError, TopicReplacedError
 from consumer.report import Report
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
-BLOCKED_S: Final = 3.0  # until a write is taken to wait for a stalled owner: ten seconds would be noticed by people
+BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 DRAIN_S: Final = 30.0  # a stop waits this long for the last write; compose's stop_grace_period is longer
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
@@ -155,9 +155,9 @@ class Worker:
             self._back_off(error, "kafka")
             return
         asked = self._writer.submit(self._store.positions, source.topic, log_ranges)
-        while not asked.done():
-            wait([asked], PATIENCE_S)
+        while not wait([asked], PATIENCE_S).done:
             source.rest()
+            self._end_blockers()
         try:
             self._generation, positions = asked.result()
         except OutageError as error:
@@ -185,8 +185,7 @@ class Worker:
         if not write.future.done():
             if time.monotonic() - write.blocked_since > BLOCKED_S:
                 write.blocked_since = time.monotonic()
-                if ended := self._store.end_blockers():
-                    structlog.get_logger().warning("stalled sessions ended that held up a batch", count=ended)
+                self._end_blockers()
             return False
         self._write = None
         try:
@@ -207,6 +206,10 @@ class Worker:
         self._health.ok()
         self._recovered()
         return True
+
+    def _end_blockers(self) -> None:
+        if ended := self._store.end_blockers():
+            structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
 
     def _back_off(self, error: OutageError, server: str) -> None:
         RETRIES.labels(server).inc()

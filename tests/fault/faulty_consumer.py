@@ -1,0 +1,73 @@
+"""
+The consumer, with a signal sent to itself at a named point: `python -m tests.fault.faulty_consumer POINT SIGNAL NTH`.
+
+Only the store is replaced, by one that does the same and stops to send the signal; everything else is the real thing.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from psycopg import Connection
+
+import consumer.__main__
+from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.postgres_store import COPY_HEARTBEATS, Confirm, PostgresStore
+
+POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
+
+
+class FaultyStore(PostgresStore):
+    """Counts the batches that hold rows, and at one point of the chosen one sends the signal."""
+
+    point: str
+    signal: signal.Signals
+    nth: int
+    _batch = 0
+
+    def _reach(self, point: str) -> None:
+        if point == self.point and self._batch == self.nth:
+            os.kill(os.getpid(), self.signal)
+
+    def write(self, batch: Batch, topic: TopicIdentity, confirm_topic: Confirm) -> list[Rejected]:
+        self._batch += bool(batch.lines)
+        self._reach("before-transaction")
+        rejected = super().write(batch, topic, confirm_topic)
+        self._reach("after-commit")
+        return rejected
+
+    def _copy_lines(self, connection: Connection, lines: Sequence[str]) -> None:
+        if self.point != "inside-copy" or self._batch != self.nth:
+            super()._copy_lines(connection, lines)
+        else:
+            with connection.cursor().copy(COPY_HEARTBEATS) as copy:
+                middle = max(1, len(lines) // 2)
+                for line in lines[:middle]:
+                    copy.write(line + "\n")
+                copy._pgconn.flush()  # noqa: SLF001 - half of it must have left
+                self._reach("inside-copy")
+                for line in lines[middle:]:
+                    copy.write(line + "\n")
+        self._reach("after-copy")
+
+    def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
+        super()._quarantine(connection, topic, rejected)
+        self._reach("after-quarantine")
+
+    def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
+        super()._advance(connection, batch, rejected)
+        self._reach("before-commit")
+
+
+def main(run: Callable[[list[str]], int] = consumer.__main__.main) -> int:
+    """Run the consumer with the fault that the command line names."""
+    FaultyStore.point, name, nth = sys.argv[1:4]
+    assert FaultyStore.point in POINTS
+    FaultyStore.signal, FaultyStore.nth = signal.Signals[name], int(nth)
+    setattr(consumer.__main__, "PostgresStore", FaultyStore)  # noqa: B010 - the type checker would see a name rebound
+    return run(sys.argv[4:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What a person gets wrong is answered in one line with a hint; what heals by waiting is waited for."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import StartService
+from tests.pipeline import Database, Service, Topic, eventually
+
+pytestmark = pytest.mark.integration
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def said(service: Service) -> list[str]:
+    """Every complaint with its hint; none may be a traceback, none may hold the password."""
+    assert "Traceback" not in service.text()
+    return [event["event"] for event in service.events() if "hint" in event]
+
+
+def test_wrong_password_ends_the_consumer_with_a_hint(start: StartService, topic: Topic) -> None:
+    consumer = start("consumer", POSTGRESQL_PASSWORD="hunter2")
+    topic.create()
+
+    assert consumer.wait() == 2
+    assert "password authentication failed" in said(consumer)[-1]
+    assert "hunter2" not in consumer.text()
+
+
+def test_missing_credentials_are_named(start: StartService) -> None:
+    consumer = start("consumer", POSTGRESQL_USERNAME="")
+
+    assert consumer.wait() == 2
+    assert "POSTGRESQL_USERNAME" in said(consumer)[-1]
+
+
+def test_unknown_database_ends_the_consumer_with_a_hint(start: StartService, topic: Topic) -> None:
+    topic.create()
+    consumer = start("consumer", POSTGRESQL_DATABASE="nowhere")
+
+    assert consumer.wait() == 2
+    assert 'database "nowhere" does not exist' in said(consumer)[-1]
+
+
+def test_missing_tables_are_waited_for(start: StartService, topic: Topic, database: Database) -> None:
+    """Whoever applies the schema may be a moment later than the consumer."""
+    topic.create()
+    topic.send_heartbeats(10)
+    database.query("ALTER TABLE kafka_topics RENAME TO hidden")
+    consumer = start("consumer")
+    eventually(lambda: any("kafka_topics" in line for line in said(consumer)))
+    database.query("ALTER TABLE hidden RENAME TO kafka_topics")
+    eventually(lambda: database.count() == 10)
+
+    assert any(consumer.events("recovered"))
+    assert consumer.stop() == 0
+
+
+@pytest.mark.parametrize("service", ["producer", "consumer"])
+def test_absent_broker_is_waited_for_and_sigterm_still_ends_it(service: str, start: StartService) -> None:
+    process = start(service, HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    eventually(lambda: any("cannot look up topic" in line for line in said(process)))
+
+    assert process.process.poll() is None
+    assert process.stop(within_s=15) == 0
+
+
+def test_absent_database_is_waited_for(start: StartService, topic: Topic) -> None:
+    topic.create()
+    consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=str(free_port()))
+    eventually(lambda: any("cannot read the ledger" in line for line in said(consumer)))
+
+    assert consumer.process.poll() is None
+    assert consumer.stop(within_s=15) == 0
+
+
+@pytest.mark.parametrize("service", ["producer", "consumer"])
+def test_taken_metrics_port_is_named_with_its_setting(service: str, start: StartService) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        process = start(service, **{f"HEARTBEAT_{service.upper()}__METRICS_PORT": port})
+
+        assert process.wait() == 2
+    assert port in said(process)[-1]
+
+
+@pytest.mark.parametrize("service", ["producer", "consumer"])
+def test_settings_file_that_cannot_be_read_is_named(service: str, start: StartService, tmp_path: Path) -> None:
+    process = start(service, "--config", str(tmp_path / "nowhere.yml"))
+
+    assert process.wait() == 2
+    assert "nowhere.yml" in said(process)[-1]
+
+
+def test_misspelt_setting_is_refused(start: StartService) -> None:
+    process = start("consumer", HEARTBEAT_CONSUMER__MAX_BACTH="5")
+
+    assert process.wait() == 2
+    assert "HEARTBEAT_CONSUMER__MAX_BACTH" in said(process)[-1]
+
+
+def test_unknown_kafka_option_is_named(start: StartService) -> None:
+    process = start("producer", HEARTBEAT_KAFKA__LIBRDKAFKA='{"no.such.option": "1"}')
+
+    assert process.wait() == 2
+    assert "no.such.option" in said(process)[-1]
