@@ -151,6 +151,7 @@ class Worker:
             return
         try:
             log_ranges = source.log_ranges(source.unplaced)
+            source.confirm_topic()()  # afterwards, so that they are this topic's and not its successor's
         except OutageError as error:
             self._back_off(error, "kafka")
             return
