@@ -1,4 +1,4 @@
-"""`python -m consumer`: store heartbeats; `python -m consumer verify`: prove the books."""
+"""`python -m consumer`: store heartbeats; `verify`: prove the books; `replay`: judge the quarantine anew."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from common import runtime, telemetry
 from common.settings import load, load_credentials
 from common.topic import ensure_topic
 from common.validation import decoder
-from consumer import verify
+from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
 from consumer.postgres_store import PostgresStore
 from consumer.worker import Worker
@@ -27,7 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("run", help="store heartbeats until stopped (the default)")
     books = commands.add_parser("verify", help="prove the books: every offset is stored, rejected or skipped")
     books.add_argument("--full", action="store_true", help="count the rows by their ids (reads both tables whole)")
+    again = commands.add_parser("replay", help="store quarantined messages that today's rules accept")
+    again.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
     given = parser.parse_args(arguments)
+    if given.command == "replay":
+        return runtime.run(SERVICE, lambda: judge_anew(given.config, reason=given.reason, dry_run=given.dry_run))
     if given.command == "verify":
         return runtime.run(SERVICE, lambda: check_books(given.config, full=given.full))
     return runtime.run(SERVICE, lambda: consume(given.config))
@@ -37,6 +42,12 @@ def check_books(config: Path, *, full: bool) -> int:
     """Print the books; 1 if they do not add up."""
     balanced = verify.check(load(config), load_credentials(), full=full, say=print)
     return 0 if balanced else 1
+
+
+def judge_anew(config: Path, *, reason: str | None, dry_run: bool) -> int:
+    """Move what is valid by now out of quarantine."""
+    replay.replay(load(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
+    return 0
 
 
 def consume(config: Path) -> int:

@@ -1,0 +1,90 @@
+"""`python -m consumer replay`: quarantined messages get a second hearing."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.conftest import StartService
+from tests.pipeline import Database, Row, Topic, encode, eventually, heartbeats
+
+pytestmark = pytest.mark.integration
+
+FAR_AHEAD = {"HEARTBEAT_CONSUMER__MAX_FUTURE_S": "864000"}
+
+
+@pytest.fixture
+def quarantined(start: StartService, topic: Topic, database: Database) -> list[Row]:
+    """A hundred readings that are valid but for a clock that runs two days ahead, among broken ones."""
+    topic.create()
+    rows = heartbeats(100, start=datetime.now(UTC) + timedelta(days=2))
+    topic.send((row[0].encode(), encode(row)) for row in rows)
+    topic.send([(b"k", b"broken")] * 10)
+    consumer = start("consumer")
+    eventually(lambda: database.passed() == topic.ends())
+    consumer.stop()
+    assert database.count() == 0
+    return rows
+
+
+def test_replay_moves_what_todays_rules_accept_and_keeps_the_rest(
+    quarantined: list[Row], start: StartService, database: Database
+) -> None:
+    """A rule that was too strict, or a bug of ours, must not cost a heartbeat for ever."""
+    replay = start("consumer", "replay", **FAR_AHEAD)
+    assert replay.wait() == 0
+    again = start("consumer", "replay", **FAR_AHEAD)
+    assert again.wait() == 0
+
+    assert "100 messages moved" in replay.text()
+    assert "10 stay in quarantine: not_json" in replay.text()
+    assert "0 messages moved" in again.text()
+    assert sorted(database.rows()) == sorted(quarantined)
+    assert {reason for reason, _, _ in database.rejected()} == {"not_json"}
+    assert database.query("SELECT sum(stored), sum(rejected), sum(replayed) FROM kafka_ledger") == [(100, 10, 100)]
+    assert start("consumer", "verify", "--full").wait() == 0
+
+
+@pytest.mark.usefixtures("quarantined")
+def test_dry_run_says_the_same_and_changes_nothing(start: StartService, database: Database) -> None:
+    """Looking first is free."""
+    dry = start("consumer", "replay", "--dry-run", **FAR_AHEAD)
+    assert dry.wait() == 0
+
+    assert "100 messages would move" in dry.text()
+    assert database.count() == 0
+    assert len(database.rejected()) == 110
+
+
+@pytest.mark.usefixtures("quarantined")
+def test_reason_chooses_what_is_looked_at(start: StartService, database: Database) -> None:
+    """One kind of mistake at a time."""
+    replay = start("consumer", "replay", "--reason", "not_json", **FAR_AHEAD)
+    assert replay.wait() == 0
+
+    assert replay.text() == "0 messages moved to heartbeats\n10 stay in quarantine: not_json\n"
+    assert database.count() == 0
+
+
+def test_cut_payload_is_never_replayed(start: StartService, topic: Topic, database: Database) -> None:
+    """What was cut may by accident be valid, and would then be another heartbeat than the one that was sent."""
+    topic.create(partitions=1)
+    row = heartbeats(1)[0]
+    topic.send([(None, encode(row) + b"x")])
+    consumer = start("consumer", HEARTBEAT_CONSUMER__MAX_PAYLOAD_BYTES=str(len(encode(row))))
+    eventually(lambda: database.passed() == {0: 1})
+    consumer.stop()
+    replay = start("consumer", "replay")
+
+    assert replay.wait() == 0
+    assert "0 messages moved" in replay.text()
+    assert database.count() == 0
+
+
+@pytest.mark.usefixtures("quarantined")
+def test_two_replays_at_once_move_each_message_once(start: StartService, database: Database) -> None:
+    """Whoever comes second finds the rows taken or gone."""
+    both = [start("consumer", "replay", **FAR_AHEAD) for _ in range(2)]
+
+    assert [replay.wait() for replay in both] == [0, 0]
+    assert database.count() == 100
+    assert start("consumer", "verify", "--full").wait() == 0
