@@ -10,18 +10,21 @@ from typing import Final
 from psycopg import Connection
 from psycopg import errors as pg
 
+from common.errors import OutageError
 from common.settings import Credentials, Settings
 from common.validation import EPOCH, Decode, Reason, decoder
 from consumer.postgres_session import Session
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
 
-# Rows that another replay holds are left to it. A payload that was cut is no longer what its sender wrote.
+# One chunk at a time across all replays; locking the rows instead would ask for the right to change the quarantine.
+ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('heartbeat replay', 0))"
+# A payload that was cut is no longer what its sender wrote.
 TAKE: Final = """
 SELECT id, payload, appended_at, reason FROM rejected_heartbeats
 WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
   AND (%(reason)s::text IS NULL OR reason = %(reason)s OR starts_with(reason, %(reason)s || ':'))
-ORDER BY id LIMIT %(chunk)s FOR UPDATE SKIP LOCKED
+ORDER BY id LIMIT %(chunk)s
 """
 STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
@@ -85,6 +88,7 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
     moved: list[int] = []
     kept: Counter[str] = Counter()
     with connection.transaction(force_rollback=dry_run):
+        connection.execute(ONE_AT_A_TIME)
         taken = connection.execute(TAKE, {"after": after, "reason": reason, "chunk": CHUNK}).fetchall()
         for row_id, payload, appended_at, _ in taken:
             verdict = decode(payload, (appended_at - EPOCH) // timedelta(milliseconds=1))
@@ -101,7 +105,11 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
-        connection.execute(RELEASE, (moved,))
+        if connection.execute(RELEASE, (moved,)).rowcount != len(moved):
+            raise OutageError(
+                "cannot replay the quarantine: messages vanished from it meanwhile",
+                hint="Retention dropped them at this moment; run the replay again.",
+            )
         connection.execute(REBOOK, (moved,))
     outcome.moved += len(moved)
     outcome.kept += kept
