@@ -8,9 +8,8 @@ limit that silently stays at its default is worse than an error.
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
-import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,6 +17,7 @@ from pydantic_settings.exceptions import SettingsError
 
 from common.errors import ConfigError
 from common.event import MAX_FUTURE
+from common.settings_file import read_sections, unreadable
 
 PREFIX: Final = "HEARTBEAT_"
 ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
@@ -27,15 +27,17 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
 
 # What the guarantees rest on is not for options to change.
-FIXED_OPTIONS: Final = {
-    "kafka": {"bootstrap.servers", "group.id", "group.protocol"},
-    "producer": {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"},
-    "consumer": {
-        "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
-        "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
-    },
-    "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
+_PRODUCER: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
+_CONSUMER: Final = {
+    "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
+    "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
 }  # fmt: skip
+FIXED_OPTIONS: Final = {
+    "kafka": _PRODUCER | _CONSUMER,
+    "producer": _PRODUCER,
+    "consumer": _CONSUMER,
+    "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
+}
 
 
 class Section(BaseModel):
@@ -47,7 +49,7 @@ class Section(BaseModel):
 class Kafka(Section):
     """The broker and the topic; `librdkafka` passes options through (TLS, SASL, timeouts) to both services."""
 
-    bootstrap_servers: str = "kafka:9092"
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "kafka:9092"
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "heartbeats"
     partitions: Annotated[int, Field(ge=1, le=65536)] = 6  # a row's id has 16 bits for the partition
     replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
@@ -103,8 +105,7 @@ class _Environment(EnvSettingsSource):
     """The environment over `.env`: one source, so that both are spelt and checked alike."""
 
     def _load_env_vars(self) -> dict[str, str | None]:
-        found = {**dotenv_values(ENV_FILE), **os.environ}
-        return {name.lower(): value for name, value in found.items()}
+        return {name.lower(): value for name, value in _environment().items()}
 
 
 class _FromEnvironment(BaseSettings):
@@ -138,7 +139,7 @@ class Credentials(_FromEnvironment):
     model_config = SettingsConfigDict(env_prefix="POSTGRESQL_", extra="forbid", frozen=True)
 
     username: Annotated[str, Field(min_length=1)]
-    password: SecretStr
+    password: Annotated[SecretStr, Field(min_length=1)]
     database: Annotated[str, Field(min_length=1)]
 
 
@@ -151,8 +152,8 @@ def load(path: Path) -> Settings:
     Raises:
         ConfigError: A file cannot be read, a name is unknown or a value is wrong; all of them are listed.
     """
-    _refuse_unknown_names({**dotenv_values(ENV_FILE), **os.environ})
-    content = _read(path)
+    _refuse_unknown_names(_environment())
+    content = read_sections(path, list(Settings.model_fields))
     try:
         settings = Settings(**content)
     except (ValidationError, SettingsError) as error:
@@ -178,27 +179,11 @@ def load_credentials() -> Credentials:
         ) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _environment() -> dict[str, str | None]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {**dotenv_values(ENV_FILE), **os.environ}
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"cannot read the settings file {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}",
-            hint="Start the service in the project's folder, or name the file: --config PATH.",
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"cannot read the settings file {path}: {' '.join(str(error).split())}",
-            hint="Mend the YAML: two spaces of indentation, a colon and a space after each key.",
-        ) from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigError(
-            f"cannot use the settings file {path}: it holds no sections",
-            hint=f"Write sections and keys: {', '.join(Settings.model_fields)}.",
-        )
-    return content
+        raise unreadable(ENV_FILE, error, hint="Save it as UTF-8 text that this user may read, or remove it.") from None
 
 
 def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigError:
@@ -208,8 +193,10 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
     for part in error.errors():
         key = ".".join(str(step) for step in part["loc"])
         says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
-        # Options may carry a password; nothing that a person typed there is repeated.
-        shown = "" if "librdkafka" in part["loc"] or "libpq" in part["loc"] else f" (got {part['input']!r})"
+        # Options, and what stands in the wrong place, may hold a password: only a known key's own value is repeated.
+        hidden = part["type"] == "extra_forbidden" or isinstance(part["input"], (dict, list))
+        hidden = hidden or "librdkafka" in part["loc"] or "libpq" in part["loc"]
+        shown = "" if hidden else f" (got {part['input']!r})"
         lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
     return ConfigError("; ".join(lines), hint=hint)
 

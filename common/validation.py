@@ -83,7 +83,8 @@ _FIELD_REASONS: Final = {
     ("heart_rate", "less_than_equal"): Reason.HEART_RATE_RANGE,
     ("heart_rate", None): Reason.HEART_RATE_NOT_AN_INTEGER,
 }
-_STRINGS: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Also a string without an end: looking for one from each quote on would take quadratic time.
+_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS: Final = re.compile(r"[^][{}]+")
 
 

@@ -5,34 +5,23 @@ The consumer group decides who reads a partition; where reading starts, the ledg
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError, OutageError
-from common.kafka_client import client_log, client_options, explain
-from common.settings import Options, Settings
+from common.kafka_client import client_log, explain
+from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
 from consumer.errors import TopicReplacedError
+from consumer.kafka_options import consumer_options
 from consumer.reading import Hole, Reading
 
 WATERMARK_TIMEOUT_S: Final = 5.0
-SEEK_ATTEMPTS: Final = 50
-OWN_OPTIONS: Final[Options] = {
-    "enable.auto.commit": False,
-    "enable.auto.offset.store": False,
-    "auto.offset.reset": "error",  # a hole in the log stops us, it is never jumped over
-    "isolation.level": "read_committed",
-    "fetch.queue.backoff.ms": 20,  # 1 s by default: a queue that ran full would idle for that long
-    "queued.max.messages.kbytes": 32 * 1024,  # bounds memory, whatever the lag
-    "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are seen within seconds
-}
-# With the new protocol the broker holds the session's settings and refuses them from the client.
-CLASSIC_OPTIONS: Final[Options] = {"session.timeout.ms": 10_000, "partition.assignment.strategy": "cooperative-sticky"}
 # The client carries on by itself; the loop sees that nothing arrives.
 TRANSIENT: Final = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT}  # noqa: SLF001
 LOST_PLACE: Final = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.OFFSET_NOT_AVAILABLE}  # noqa: SLF001
@@ -57,13 +46,8 @@ class KafkaSource:
         self._max_wait_s = settings.consumer.max_wait_s
         self._resting = False
         self.unplaced: set[int] = set()
-        own: Options = {"group.id": self._kafka.group_id, "group.protocol": self._kafka.group_protocol, **OWN_OPTIONS}
-        if self._kafka.group_protocol == "classic":
-            own |= CLASSIC_OPTIONS
         try:
-            self._consumer = Consumer(
-                client_options(self._kafka, own, settings.consumer.librdkafka), logger=client_log()
-            )
+            self._consumer = Consumer(consumer_options(settings), logger=client_log())
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
@@ -131,6 +115,10 @@ class KafkaSource:
                 reading = parts[partition] = Reading(self._positions[partition], self._suspected.get(partition, set()))
             reading.take(message)  # type: ignore[arg-type]  # as above
         return [part for partition, reading in parts.items() if (part := self._finish(partition, reading)) is not None]
+
+    def holds(self, slices: Sequence[Slice]) -> bool:
+        """Tell whether these slices are still the last that were read of their partitions."""
+        return all(self._positions.get(part.partition) == part.to_offset for part in slices)
 
     def rest(self) -> None:
         """Stay a member of the group without reading: pause everything, and serve what the broker has to say."""

@@ -1,5 +1,6 @@
 """What PostgreSQL's errors mean: a record is bad, a person has to act, or it is an outage to wait out."""
 
+import re
 from typing import Final
 
 import psycopg
@@ -8,14 +9,14 @@ from psycopg import errors as pg
 from common.errors import ConfigError, HeartbeatError, OutageError, one_line
 from common.settings import Credentials, PostgreSQL
 
-# A refused connection carries no SQLSTATE, only the server's words. Other languages' words count as an outage.
+# A refused connection carries no SQLSTATE, only words. Other words, and those of other languages, count as an outage.
 CONNECT_MISTAKES: Final = {
+    "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
     "password authentication failed": "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server knows.",
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
-    'role "': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sh makes the pipeline's own.",
-    'database "': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
-    "invalid connection option": "Correct postgresql.libpq: it takes libpq's connection parameters.",
-    "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
+    r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sh makes the pipeline's own.",
+    r'database ".*" does not exist': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
+    "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
 MISSING_SCHEMA_HINT: Final = "Apply the schema: psql -f db/schema.sql; the consumer goes on by itself."
 
@@ -38,15 +39,16 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
         A `ConfigError` where waiting is no use, otherwise an `OutageError`: what is not known here is waited out, too.
     """
     where = f"PostgreSQL at {address.host}:{address.port}, database {credentials.database}"
-    words = one_line(error)
     if error.sqlstate is None and isinstance(error, (psycopg.OperationalError, psycopg.ProgrammingError)):
-        for part, hint in CONNECT_MISTAKES.items():
-            if part in str(error) and "starting up" not in str(error):
-                return ConfigError(f"cannot connect to {where} as {credentials.username}: {_reason(error)}", hint=hint)
+        reason = _reason(error)
+        for words, hint in CONNECT_MISTAKES.items():
+            if re.search(words, reason):
+                return ConfigError(f"cannot connect to {where} as {credentials.username}: {reason}", hint=hint)
         return OutageError(
-            f"cannot {tried} in {where}: {_reason(error)}",
+            f"cannot {tried} in {where}: {reason}",
             hint="Check that it runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address; retrying.",
         )
+    words = one_line(error)
     state = error.sqlstate or type(error).__name__
     if isinstance(error, (pg.UndefinedTable, pg.UndefinedFunction, pg.UndefinedColumn, pg.InvalidSchemaName)):
         return OutageError(f"cannot {tried} in {where}: {words}", hint=MISSING_SCHEMA_HINT)
@@ -62,5 +64,12 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
 
 
 def _reason(error: psycopg.Error) -> str:
-    """Take the server's own words out of libpq's, which begin with the address and may try several."""
-    return str(error).strip().splitlines()[-1].strip().rpartition("FATAL:")[2].strip()
+    """Take the server's own words, or libpq's, out of a text that begins with the address and may try several."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    telling = (
+        [line for line in lines if "FATAL:" in line] or [line for line in lines if "failed: " in line] or lines[:1]
+    )
+    words = telling[-1]
+    for before in ("FATAL:", "failed: ", "connection is bad: "):
+        words = words.rpartition(before)[2] or words
+    return words.strip().rstrip(".")

@@ -7,25 +7,29 @@ go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `So
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from common.errors import HeartbeatError, OutageError
+from common.errors import OutageError
 from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
 from common.validation import Decode
 from consumer.batch import Batch, Rejected, Slice, TopicIdentity
 from consumer.errors import StaleOwnerError, TopicReplacedError
 from consumer.report import Report
+from consumer.writer import Writer
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 DRAIN_S: Final = 30.0  # a stop waits this long for the last write; compose's stop_grace_period is longer
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Stop(Protocol):
@@ -44,6 +48,7 @@ class Source(Protocol):
     def subscribe(self) -> None: ...  # noqa: D102
     def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
     def read(self) -> list[Slice]: ...  # noqa: D102
+    def holds(self, slices: Sequence[Slice]) -> bool: ...  # noqa: D102
     def rest(self) -> None: ...  # noqa: D102
     def displace(self) -> None: ...  # noqa: D102
     def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
@@ -73,7 +78,6 @@ class _Write:
     batch: Batch
     future: Future[list[Rejected]]
     started: float
-    blocked_since: float
 
 
 class Worker:
@@ -82,7 +86,7 @@ class Worker:
 
     Args:
         open_source: Makes a new membership in the group; gets what to call before partitions are given up.
-        store: Used by one thread at a time: never while a write is under way.
+        store: Used by one thread at a time: never while a call to it is under way.
         decode: Judges payloads.
         health: Is told of progress.
     """
@@ -95,15 +99,18 @@ class Worker:
         self._decode = decode
         self._health = health
         self._report = Report()
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._writer = Writer()
+        self._asked: Future[Any] | None = None  # the store's last call
         self._write: _Write | None = None
+        self._write_failed = False
+        self._blocked_since = 0.0
         self._generation = 0
         self._retry_at = 0.0
         self._retry_s = FIRST_RETRY_S
 
     def run(self, stop: Stop) -> None:
         """
-        Store what arrives until `stop` is set; then finish what is under way.
+        Store what arrives until `stop` is set; then finish what is under way, in bounded time.
 
         Raises:
             BooksError, ConfigError: Going on is no use or no good; everything committed so far stays.
@@ -112,40 +119,48 @@ class Worker:
             while not stop.is_set():
                 self._run_source(stop)
         finally:
-            self._store_closed()
+            if self._is_idle(0):
+                self._store.close()  # a call that hangs ends with the process
 
     def _run_source(self, stop: Stop) -> None:
         """Live through one membership in the group: until the end, or until the topic turns out to be another one."""
-        source = self._open_source(lambda: self._settle(source, REVOKE_S))
+        source = self._open_source(lambda: self._is_idle(REVOKE_S))
         try:
-            self._subscribe(source, stop)
-            while not stop.is_set():
-                self._place(source)
-                if slices := source.read():
-                    self._hand_over(source, Batch.of(slices, self._generation, self._decode))
-                self._settle(source, 0)
-                self._report.tick(source)
-                if not slices and self._write is None and not source.unplaced:
-                    self._health.ok()  # nothing to do
+            try:
+                self._subscribe(source, stop)
+                self._loop(source, stop)
+                self._settle(source, DRAIN_S)
+                self._report.flush(source)
+            finally:
+                source.close()
         except TopicReplacedError as error:
             structlog.get_logger().warning(error.message, hint=error.hint)
-        finally:
-            self._settle(source, DRAIN_S)
-            self._report.flush(source)
-            source.close()
 
     def _subscribe(self, source: Source, stop: Stop) -> None:
         while not stop.is_set():
+            if time.monotonic() < self._retry_at:
+                time.sleep(FIRST_RETRY_S)
+                continue
             try:
                 source.subscribe()
             except OutageError as error:
                 self._back_off(error, "kafka")
-                time.sleep(self._retry_s)
             else:
                 self._recovered()
                 return
 
-    def _place(self, source: Source) -> None:
+    def _loop(self, source: Source, stop: Stop) -> None:
+        while not stop.is_set():
+            self._place(source, stop)
+            if slices := source.read():
+                self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
+            self._settle(source, 0)
+            self._report.tick(source)
+            if not slices and self._write is None and not source.unplaced:
+                self._health.ok()  # nothing to do
+                self._recovered()
+
+    def _place(self, source: Source, stop: Stop) -> None:
         """Ask the ledger where the unplaced partitions go on, and start reading them there."""
         if not source.unplaced or time.monotonic() < self._retry_at or not self._settle(source, PATIENCE_S):
             return
@@ -155,62 +170,72 @@ class Worker:
         except OutageError as error:
             self._back_off(error, "kafka")
             return
-        asked = self._writer.submit(self._store.positions, source.topic, log_ranges)
-        while not wait([asked], PATIENCE_S).done:
+        asked = self._ask(self._store.positions, source.topic, log_ranges)
+        while not self._is_idle(PATIENCE_S):
+            if stop.is_set():
+                return
             source.rest()
-            self._end_blockers()
         try:
             self._generation, positions = asked.result()
         except OutageError as error:
             self._back_off(error, "postgresql")
             return
         source.place(positions)
-        self._recovered()
+        if not self._write_failed:  # otherwise only a write shows that writing works again
+            self._recovered()
 
-    def _hand_over(self, source: Source, batch: Batch) -> None:
+    def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
         """Have a batch written, after the one before; a batch that follows a failed one is dropped."""
         while not self._settle(source, PATIENCE_S):
+            if stop.is_set():
+                return  # it is read again
             source.rest()
-        if source.unplaced and any(part.partition in source.unplaced for part in batch.slices):
-            return  # the one before failed, or the partition was given up meanwhile: it is read again
-        now = time.monotonic()
-        future = self._writer.submit(self._store.write, batch, source.topic, source.confirm_topic)
-        self._write = _Write(batch, future, now, now)
+        if not source.holds(batch.slices):
+            return  # the one before failed, or a partition was given up meanwhile: it is read again
+        future = self._ask(self._store.write, batch, source.topic, source.confirm_topic)
+        self._write = _Write(batch, future, time.monotonic())
 
     def _settle(self, source: Source, timeout_s: float) -> bool:
         """Wait for the write that is under way, if any; False if it still is. Its failure displaces every partition."""
         write = self._write
         if write is None:
             return True
-        wait([write.future], timeout_s)
-        if not write.future.done():
-            if time.monotonic() - write.blocked_since > BLOCKED_S:
-                write.blocked_since = time.monotonic()
-                self._end_blockers()
+        if not self._is_idle(timeout_s):
             return False
         self._write = None
         try:
             rejected = write.future.result()
-        except HeartbeatError as error:
+        except StaleOwnerError as error:
             source.displace()
-            if isinstance(error, StaleOwnerError):
-                FENCED.inc()
-                structlog.get_logger().info(error.message, hint=error.hint)
-            elif isinstance(error, OutageError):
-                self._back_off(error, "postgresql")
-            else:
-                raise
-            return True
-        BATCH_SECONDS.observe(time.monotonic() - write.started)
-        BATCH_ROWS.observe(write.batch.messages)
-        self._report.stored(write.batch, rejected)
-        self._health.ok()
-        self._recovered()
+            FENCED.inc()
+            structlog.get_logger().info(error.message, hint=error.hint)
+        except OutageError as error:
+            source.displace()
+            self._write_failed = True
+            self._back_off(error, "postgresql")
+        else:
+            BATCH_SECONDS.observe(time.monotonic() - write.started)
+            BATCH_ROWS.observe(write.batch.messages)
+            self._report.stored(write.batch, rejected)
+            self._health.ok()
+            self._recovered()
         return True
 
-    def _end_blockers(self) -> None:
-        if ended := self._store.end_blockers():
-            structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
+    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        self._blocked_since = time.monotonic()
+        asked = self._writer.submit(call, *args, **kwargs)
+        self._asked = asked
+        return asked
+
+    def _is_idle(self, timeout_s: float) -> bool:
+        """Wait for the store's call that is under way, if any; after a while, end stalled owners that hold it up."""
+        if self._asked is None or wait([self._asked], timeout_s).done:
+            return True
+        if time.monotonic() - self._blocked_since > BLOCKED_S:
+            self._blocked_since = time.monotonic()
+            if ended := self._store.end_blockers():
+                structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
+        return False
 
     def _back_off(self, error: OutageError, server: str) -> None:
         RETRIES.labels(server).inc()
@@ -219,9 +244,6 @@ class Worker:
         self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
 
     def _recovered(self) -> None:
+        self._write_failed = False
         self._retry_s = FIRST_RETRY_S
         self._report.recovered()
-
-    def _store_closed(self) -> None:
-        self._writer.shutdown(wait=self._write is None)
-        self._store.close()

@@ -1,0 +1,50 @@
+"""Reading a settings file, without repeating in an error what may be a password."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import ConfigError
+
+
+def unreadable(path: Path, error: OSError | UnicodeDecodeError, *, hint: str) -> ConfigError:
+    """Say that a file cannot be read, and why."""
+    why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    return ConfigError(f"cannot read the settings file {path}: {why}", hint=hint)
+
+
+def read_sections(path: Path, sections: list[str]) -> dict[str, Any]:
+    """
+    Read a settings file.
+
+    Args:
+        path: The YAML file.
+        sections: The names that may stand at its top, for the error.
+    Returns:
+        What it holds, by section; nothing for an empty file. Names and values are not checked here.
+    Raises:
+        ConfigError: It cannot be read, is not YAML, or holds no sections.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "Start the service in the project's folder, or name the file: --config PATH."
+        raise unreadable(path, error, hint=hint) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        # Only what and where: the library's own text quotes the line, which may hold a password.
+        mark = getattr(error, "problem_mark", None)
+        said = [getattr(error, part, None) for part in ("context", "problem", "reason")]
+        problem = ", ".join(words for words in said if words) or "a value cannot be read"
+        raise ConfigError(
+            f"cannot read the settings file {path}: {problem}" + (f" (line {mark.line + 1})" if mark else ""),
+            hint="Mend the YAML: two spaces of indentation, a colon and a space after each key.",
+        ) from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(
+            f"cannot use the settings file {path}: it holds no sections",
+            hint=f"Write sections and keys: {', '.join(sections)}.",
+        )
+    return content

@@ -1,0 +1,141 @@
+"""Objects whose customer or heart rate is missing, given twice, or not what it should be."""
+
+from typing import Final
+
+from common.validation import Reason
+from tests.corpus.case import DIGITS, TIME, Case, Row, event, row
+
+ASTRAL: Final = "\N{GRINNING FACE}"
+COMBINING: Final = "\N{COMBINING ACUTE ACCENT}"
+
+# As written between the quotes -> as PostgreSQL has to hold it.
+GOOD_CUSTOMERS: Final = {
+    "x": "x",
+    "x" * 64: "x" * 64,
+    ASTRAL * 64: ASTRAL * 64,
+    "\\ud83d\\ude00" * 64: ASTRAL * 64,
+    "\\\\N": "\\N",  # COPY's NULL
+    "\\\\.": "\\.",  # COPY's end of data
+    "\\\\": "\\",
+    "\\\\" * 64: "\\" * 64,
+    "a\\\\tb": "a\\tb",
+    "\\\\101": "\\101",  # COPY's octal escape
+    "\\\\x41": "\\x41",
+    "a\\tb": "a\tb",
+    "a\\nb": "a\nb",
+    "a\\rb": "a\rb",
+    "a\\r\\nb": "a\r\nb",
+    "\\n\\\\.\\n": "\n\\.\n",
+    "\\t": "\t",
+    "\\b\\f\\u000b\\u0001\\u007f": "\b\f\v\x01\x7f",
+    '\\"': '"',
+    "\\/": "/",
+    "'; DROP TABLE heartbeats; --": "'; DROP TABLE heartbeats; --",
+    '\\"a\\",b': '"a",b',
+    " ": " ",
+    "   ": "   ",
+    " CUST-000001 ": " CUST-000001 ",
+    "\N{NO-BREAK SPACE}": "\N{NO-BREAK SPACE}",
+    f"e{COMBINING}": f"e{COMBINING}",
+    COMBINING * 64: COMBINING * 64,
+    "\\u00e9": "é",
+    "\N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\N{BYTE ORDER MARK}": "\u202e\u200b\ufeff",
+    "\\uffff\\ufdd0": "\uffff\ufdd0",
+    "\N{LINE SEPARATOR}": "\u2028",
+    "NULL": "NULL",
+    "NaN": "NaN",
+    "Infinity": "Infinity",
+}
+
+BAD_CUSTOMERS: Final = {
+    "empty": ('""', Reason.CUSTOMER_ID_LENGTH),
+    "65 characters": (f'"{"x" * 65}"', Reason.CUSTOMER_ID_LENGTH),
+    "65 astral characters": (f'"{ASTRAL * 65}"', Reason.CUSTOMER_ID_LENGTH),
+    "65 combining characters": (f'"{COMBINING * 65}"', Reason.CUSTOMER_ID_LENGTH),
+    "NUL escape": ('"\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
+    "NUL escape at the end": ('"CUST-000001\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
+    "NUL escape after a line end": ('"a\\n\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
+    "high surrogate": ('"\\ud800"', Reason.CUSTOMER_ID_CHARACTERS),
+    "low surrogate": ('"a\\udc00b"', Reason.CUSTOMER_ID_CHARACTERS),
+    "surrogates in the wrong order": ('"\\ude00\\ud83d"', Reason.CUSTOMER_ID_CHARACTERS),
+    "null": ("null", Reason.CUSTOMER_ID_NOT_A_STRING),
+    "number": ("1", Reason.CUSTOMER_ID_NOT_A_STRING),
+    "huge integer": ("1" * DIGITS, Reason.CUSTOMER_ID_NOT_A_STRING),
+    "boolean": ("true", Reason.CUSTOMER_ID_NOT_A_STRING),
+    "array": ('["CUST-000001"]', Reason.CUSTOMER_ID_NOT_A_STRING),
+    "object": ("{}", Reason.CUSTOMER_ID_NOT_A_STRING),
+}
+
+GOOD_RATES: Final = {"1": 1, "72": 72, "300": 300}
+
+BAD_RATES: Final = {
+    "0": Reason.HEART_RATE_RANGE,
+    "-0": Reason.HEART_RATE_RANGE,
+    "-1": Reason.HEART_RATE_RANGE,
+    "-72": Reason.HEART_RATE_RANGE,
+    "301": Reason.HEART_RATE_RANGE,
+    "4294967368": Reason.HEART_RATE_RANGE,  # 2^32 + 72
+    "18446744073709551688": Reason.HEART_RATE_RANGE,  # 2^64 + 72
+    "1" + "0" * 30: Reason.HEART_RATE_RANGE,
+    "9" * DIGITS: Reason.HEART_RATE_RANGE,
+    "-" + "9" * DIGITS: Reason.HEART_RATE_RANGE,
+    "72.0": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "72.5": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "0.0": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "-0.0": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "7e1": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "7E+1": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "720e-1": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "1e999": Reason.HEART_RATE_NOT_AN_INTEGER,
+    '"72"': Reason.HEART_RATE_NOT_AN_INTEGER,
+    '""': Reason.HEART_RATE_NOT_AN_INTEGER,
+    '"\\ud800"': Reason.HEART_RATE_NOT_AN_INTEGER,
+    "true": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "false": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "null": Reason.HEART_RATE_NOT_AN_INTEGER,
+    "[72]": Reason.HEART_RATE_NOT_AN_INTEGER,
+    '{"bpm": 72}': Reason.HEART_RATE_NOT_AN_INTEGER,
+    "NaN": Reason.NOT_JSON,
+    "Infinity": Reason.NOT_JSON,
+    "-Infinity": Reason.NOT_JSON,
+    "072": Reason.NOT_JSON,
+    "+72": Reason.NOT_JSON,
+    "72.": Reason.NOT_JSON,
+    ".72e2": Reason.NOT_JSON,
+    "0x48": Reason.NOT_JSON,
+    "7_2": Reason.NOT_JSON,
+    "\N{FULLWIDTH DIGIT SEVEN}": Reason.NOT_JSON,
+    "": Reason.NOT_JSON,
+    "-": Reason.NOT_JSON,
+}
+
+# What follows a good event -> the verdict.
+TWICE: Final[dict[str, Reason | Row]] = {
+    ', "customer_id": "b"': row("b"),
+    ', "customer_id": ""': Reason.CUSTOMER_ID_LENGTH,
+    ', "timestamp": 1700000000': Reason.TIMESTAMP_NOT_A_STRING,
+    ', "heart_rate": 73': row(heart_rate=73),
+    ', "heart_rate": "73"': Reason.HEART_RATE_NOT_AN_INTEGER,
+    ', "heart_rate": 301, "heart_rate": 74': row(heart_rate=74),
+    ', "heart_rate": null, "x": 1, "heart_rate": 75': row(heart_rate=75),
+    ', "heart\\u005frate": 76': row(heart_rate=76),
+    ', "heart\\u005frate": 0': Reason.HEART_RATE_RANGE,
+    ', "customer_id": "\\ud800", "customer_id": "c"': row("c"),
+    ', "customer_id": "c", "customer_id": "\\ud800"': Reason.CUSTOMER_ID_CHARACTERS,
+    f', "heart_rate": {"9" * DIGITS}, "heart_rate": 77': row(heart_rate=77),
+    ', "x": {"heart_rate": 0, "customer_id": null}': row(),
+}
+
+CASES: Final = [
+    *(Case(f"customer {text!a:.40}", event(f'"{text}"'), row(held)) for text, held in GOOD_CUSTOMERS.items()),
+    *(Case(f"customer: {name}", event(text), reason) for name, (text, reason) in BAD_CUSTOMERS.items()),
+    *(Case(f"rate {text}", event(heart_rate=text), row(heart_rate=rate)) for text, rate in GOOD_RATES.items()),
+    *(Case(f"rate {text!a:.40}", event(heart_rate=text), reason) for text, reason in BAD_RATES.items()),
+    *(Case(f"twice {also!a:.60}", event(also=also), verdict) for also, verdict in TWICE.items()),
+    Case("first customer invalid, last good", b'{"customer_id": 1, ' + event()[1:], row()),
+    Case("first rate invalid, last good", b'{"heart_rate": [], ' + event()[1:], row()),
+    Case("customer missing", f'{{"timestamp": "{TIME}", "heart_rate": 72}}'.encode(), Reason.CUSTOMER_ID_MISSING),
+    Case("timestamp missing", b'{"customer_id": "a", "heart_rate": 72}', Reason.TIMESTAMP_MISSING),
+    Case("rate missing", f'{{"customer_id": "a", "timestamp": "{TIME}"}}'.encode(), Reason.HEART_RATE_MISSING),
+    Case("other order", f'{{"heart_rate": 72, "timestamp": "{TIME}", "customer_id": "a"}}'.encode(), row("a")),
+]

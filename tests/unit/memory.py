@@ -1,0 +1,241 @@
+"""
+Kafka's and PostgreSQL's ends in memory, with the contracts of `KafkaSource` and `PostgresStore`.
+
+Small enough to be believed; what a test wants to go wrong, it puts into their queues.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from common.errors import HeartbeatError
+from consumer.batch import Batch, Rejected, Slice, TopicIdentity
+from consumer.errors import StaleOwnerError
+from tests.unit.records import MemoryRecord
+
+Place = tuple[int, int, int]  # generation, partition, offset
+
+
+@dataclass
+class MemoryTopic:
+    """A topic: its id, and its records by partition."""
+
+    topic_id: str
+    partitions: dict[int, list[MemoryRecord]]
+
+    @classmethod
+    def holding(cls, messages: int, *, partitions: int = 2, topic_id: str = "first") -> "MemoryTopic":
+        """Make a topic with so many good messages in each of its partitions."""
+        return cls(topic_id, {p: [MemoryRecord(p, offset) for offset in range(messages)] for p in range(partitions)})
+
+    def places(self, generation: int = 1) -> list[Place]:
+        """Give where the messages stand: the rows that are due."""
+        return [(generation, p, r.offset()) for p, records in self.partitions.items() for r in records]
+
+
+class MemorySource:
+    """
+    One membership in the group, alone in it: it gets all partitions at its first turn.
+
+    `turns` are done at the next calls of `read` or `rest`, one at each, in the loop's own thread, as rebalances are.
+    """
+
+    def __init__(self, topic: MemoryTopic, before_revoke: Callable[[], object], *, max_batch: int = 10) -> None:
+        self._log = topic
+        self._before_revoke = before_revoke
+        self._max_batch = max_batch
+        self._positions: dict[int, int] = {}
+        self._thread = threading.get_ident()
+        self.topic = TopicIdentity("heartbeats", topic.topic_id)
+        self.unplaced: set[int] = set()
+        self.turns: deque[Callable[[], object]] = deque([lambda: self.assign(topic.partitions)])
+        self.outages: deque[HeartbeatError] = deque()  # of `subscribe` and `log_ranges`
+        self.gone: HeartbeatError | None = None  # what asking for the topic gives from now on
+        self.reads = self.rests = self.displaced = 0
+        self.mirrored: dict[int, int] = {}
+        self.closed = False
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._raise_outage()
+
+    def confirm_topic(self) -> Callable[[], None]:
+        """Ask whether the topic is still the same one."""
+        answer = self.gone
+
+        def wait() -> None:
+            if answer is not None:
+                raise answer
+
+        return wait
+
+    def read(self) -> list[Slice]:
+        """Read at most `max_batch` messages of what is placed."""
+        self._turn()
+        self.reads += 1
+        found, room = [], self._max_batch
+        for partition, position in sorted(self._positions.items()):
+            records = self._log.partitions[partition][position : position + room]
+            if records:
+                found.append(Slice(partition, position, position + len(records), records))
+                self._positions[partition] += len(records)
+                room -= len(records)
+        if not found:
+            threading.Event().wait(0.001)  # as consume() waits for a batch to fill
+        return found
+
+    def holds(self, slices: Sequence[Slice]) -> bool:
+        """Tell whether these slices are still the last that were read of their partitions."""
+        return all(self._positions.get(part.partition) == part.to_offset for part in slices)
+
+    def rest(self) -> None:
+        """Stay a member without reading."""
+        self._turn()
+        self.rests += 1
+
+    def displace(self) -> None:
+        """Forget every place."""
+        self.displaced += 1
+        self.unplaced |= self._positions.keys()
+        self._positions.clear()
+
+    def place(self, offsets: Mapping[int, int]) -> None:
+        """Start at these offsets, where a place is wanted."""
+        self._positions |= {partition: offset for partition, offset in offsets.items() if partition in self.unplaced}
+        self.unplaced -= offsets.keys()
+
+    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+        """Give the first and the next offset of partitions."""
+        self._raise_outage()
+        return {partition: (0, len(self._log.partitions[partition])) for partition in partitions}
+
+    def lag(self) -> int:
+        """Count what was not read yet."""
+        return sum(len(self._log.partitions[partition]) - at for partition, at in self._positions.items())
+
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Show Kafka how far we are."""
+        self.mirrored.update(offsets)
+
+    def close(self) -> None:
+        """Leave the group; partitions are revoked on the way out."""
+        self.revoke([*self._positions, *self.unplaced])
+        self.closed = True
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """Get partitions, as yet without a place."""
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            self.unplaced.add(partition)
+
+    def revoke(self, partitions: Iterable[int]) -> None:
+        """Give partitions up after the loop was asked to finish with them."""
+        self._before_revoke()
+        self.lose(partitions)
+
+    def lose(self, partitions: Iterable[int]) -> None:
+        """Have partitions taken away."""
+        for partition in [*partitions]:
+            self._positions.pop(partition, None)
+            self.unplaced.discard(partition)
+
+    def _turn(self) -> None:
+        assert threading.get_ident() == self._thread, "a Kafka consumer belongs to one thread"
+        assert not self.closed, "a membership that ended is not asked any more"
+        if self.turns:
+            self.turns.popleft()()
+
+    def _raise_outage(self) -> None:
+        if self.outages:
+            raise self.outages.popleft()
+
+
+@dataclass
+class MemoryTables:
+    """What is committed: rows by their ids, and the books."""
+
+    rows: list[int] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
+    books: dict[tuple[int, int], int] = field(default_factory=dict)  # by generation and partition
+    topics: list[str] = field(default_factory=list)  # generation 1 first
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def places(self) -> list[Place]:
+        """Give the places of all rows, in order; a row that is there twice is there twice."""
+        return sorted((row_id >> 56, row_id >> 40 & 65535, row_id & (1 << 40) - 1) for row_id in self.rows)
+
+    def commit(self, batch: Batch) -> None:
+        """Store a batch and advance the books, or neither."""
+        with self.lock:
+            for part in batch.slices:
+                if (found := self.books[batch.generation, part.partition]) != part.from_offset:
+                    raise StaleOwnerError(f"cannot advance: expected {part.from_offset}, found {found}", hint="Reload.")
+            self.rows += [int(line.partition("\t")[0]) for line in batch.lines]
+            self.rejected += [one.row_id for one in batch.rejected]
+            self.books |= {(batch.generation, part.partition): part.to_offset for part in batch.slices}
+
+
+class MemoryStore:
+    """
+    Writes batches into tables, one at a time.
+
+    `before_positions`, `before_commit` and `after_commit` hold what happens to the next calls there, one entry each.
+    """
+
+    def __init__(self, tables: MemoryTables | None = None) -> None:
+        self.tables = tables or MemoryTables()
+        self.before_positions: deque[Callable[[], object]] = deque()
+        self.before_commit: deque[Callable[[Batch], object]] = deque()
+        self.after_commit: deque[Callable[[Batch], object]] = deque()
+        self.written: list[Batch] = []  # also those that failed
+        self.stale = self.asked = self.end_blockers_calls = 0
+        self.closed = False
+        self._busy = threading.Lock()
+
+    def positions(self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]) -> tuple[int, dict[int, int]]:
+        """Read the books, and open those that are not there yet."""
+        self.asked += 1
+        with self._one_at_a_time():
+            if self.before_positions:
+                self.before_positions.popleft()()
+            with self.tables.lock:
+                if topic.topic_id not in self.tables.topics:
+                    self.tables.topics.append(topic.topic_id)
+                generation = self.tables.topics.index(topic.topic_id) + 1
+                books = self.tables.books
+                return generation, {p: books.setdefault((generation, p), low) for p, (low, _) in log_ranges.items()}
+
+    def write(
+        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
+    ) -> list[Rejected]:
+        """Store a batch, or nothing."""
+        assert self.tables.topics.index(topic.topic_id) + 1 == batch.generation, "a batch of another topic"
+        self.written.append(batch)
+        with self._one_at_a_time():
+            wait_for_topic = confirm_topic()
+            if self.before_commit:
+                self.before_commit.popleft()(batch)
+            wait_for_topic()
+            try:
+                self.tables.commit(batch)
+            except StaleOwnerError:
+                self.stale += 1
+                raise
+            if self.after_commit:
+                self.after_commit.popleft()(batch)
+            return batch.rejected
+
+    def end_blockers(self) -> int:
+        """End what holds a write up; nothing does."""
+        self.end_blockers_calls += 1
+        return 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.closed = True
+
+    def _one_at_a_time(self) -> threading.Lock:
+        assert not self._busy.locked(), "the store is used by one thread at a time"
+        assert not self.closed, "a store that was closed is not used any more"
+        return self._busy

@@ -1,0 +1,173 @@
+"""A worker that runs in a thread of its own, on ends in memory."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, Self
+
+from common.errors import HeartbeatError, OutageError
+from common.event import MAX_FUTURE
+from common.telemetry import Health
+from common.validation import decoder
+from consumer.errors import TopicReplacedError
+from consumer.worker import Worker
+from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+
+DEADLINE_S: Final = 10
+# The loop's own times, a hundredth or so: the proportions are what is tested.
+TIMES_S: Final = {
+    "PATIENCE_S": 0.01, "BLOCKED_S": 0.1, "DRAIN_S": 5.0, "REVOKE_S": 5.0, "FIRST_RETRY_S": 0.005, "LAST_RETRY_S": 0.1,
+}  # fmt: skip
+
+
+def away() -> OutageError:
+    """Give what a server that is away raises."""
+    return OutageError("it is away", hint="Wait.")
+
+
+def replaced() -> TopicReplacedError:
+    """Give what asking for a topic that was made again raises."""
+    return TopicReplacedError("it is another one", hint="Start anew.")
+
+
+def raising(error: HeartbeatError) -> Callable[..., None]:
+    """Give something that may happen at an end: an error."""
+
+    def happen(*_: object) -> None:
+        raise error
+
+    return happen
+
+
+class Gate:
+    """Holds up whoever comes by, until it is opened."""
+
+    def __init__(self, then: Callable[..., object] = lambda *_: None) -> None:
+        self._then = then
+        self._came = threading.Event()
+        self._opened = threading.Event()
+
+    def __call__(self, *given: object) -> None:
+        """Wait for the gate, then do what was asked for."""
+        self._came.set()
+        self._opened.wait(DEADLINE_S)
+        self._then(*given)
+
+    def wait_for_somebody(self) -> None:
+        """Wait until somebody stands at the gate."""
+        assert self._came.wait(DEADLINE_S), "nobody came"
+
+    def open(self) -> None:
+        """Let everybody pass, now and later."""
+        self._opened.set()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition; fail if it does not come true in time."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true"
+        threading.Event().wait(0.001)
+
+
+class SeenStop:
+    """A stop flag that knows whether the loop has seen it."""
+
+    def __init__(self) -> None:
+        self._set = False
+        self.seen = threading.Event()
+
+    def set(self) -> None:
+        """Ask to stop."""
+        self._set = True
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+        if self._set:
+            self.seen.set()
+        return self._set
+
+
+class CountingHealth(Health):
+    """Counts how often progress was noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted = 0
+
+    def ok(self) -> None:
+        """Note progress."""
+        super().ok()
+        self.noted += 1
+
+
+class Running:
+    """
+    A worker on topics in memory, one membership in the group after the other.
+
+    `prepare` gets each membership before it is used; leaving the context stops the loop and raises what it raised.
+    """
+
+    def __init__(self, *topics: MemoryTopic, store: MemoryStore | None = None) -> None:
+        self.store = store or MemoryStore()
+        self.sources: list[MemorySource] = []
+        self.prepare: Callable[[MemorySource], object] = lambda _source: None
+        self.health = CountingHealth()
+        self._topics = topics
+        self.stop = SeenStop()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.stop.set()
+        if kind is None:
+            self.join()
+
+    @property
+    def source(self) -> MemorySource:
+        """The membership of now."""
+        wait_until(lambda: bool(self.sources) or self._error is not None)
+        return self.sources[-1]
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the loop has ended."""
+        return not self._thread.is_alive()
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition while the loop runs."""
+        wait_until(lambda: self.has_ended or condition())
+        if self._error is not None:
+            raise self._error
+
+    def wait_until_stored(self, due: int) -> None:
+        """Wait until so many rows are stored."""
+        self.wait_until(lambda: len(self.store.tables.rows) >= due)
+
+    def wait_for_polls(self) -> None:
+        """Wait until the broker was asked a few times more."""
+        due = self.source.reads + self.source.rests + 5
+        self.wait_until(lambda: self.source.reads + self.source.rests >= due)
+
+    def join(self, timeout_s: float = DEADLINE_S) -> None:
+        """Wait for the loop's end, and raise what it raised."""
+        self._thread.join(timeout_s)
+        assert self.has_ended, "the loop did not stop"
+        if self._error is not None:
+            raise self._error
+
+    def _open(self, before_revoke: Callable[[], object]) -> MemorySource:
+        source = MemorySource(self._topics[len(self.sources)], before_revoke)
+        self.prepare(source)
+        self.sources.append(source)
+        return source
+
+    def _run(self) -> None:
+        try:
+            Worker(self._open, self.store, decoder(MAX_FUTURE), self.health).run(self.stop)
+        except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
+            self._error = error

@@ -1,0 +1,113 @@
+"""A batch loses no record between decoding and the books."""
+
+from typing import Final
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from common.event import MAX_FUTURE
+from common.validation import decoder
+from consumer.batch import Batch, Rejected, Slice
+from tests.corpus.case import USUAL_MS, Case, event, read_back
+from tests.corpus.hostile import CASES
+from tests.unit.records import MemoryRecord
+
+BOUNDED: Final = settings(max_examples=60, deadline=None)
+LAST_OFFSET: Final = 2**40 - 1
+SMALL: Final = [case for case in CASES if len(case.payload or b"") < 1_000]
+
+
+@st.composite
+def slices(draw: st.DrawFn) -> list[Slice]:
+    """Draw slices of several partitions, good and hostile records mixed, with holes."""
+    found = []
+    for partition in draw(st.lists(st.integers(0, 65535), unique=True, max_size=4)):
+        start = draw(st.integers(0, LAST_OFFSET - 100) | st.sampled_from([0, LAST_OFFSET - 100]))
+        offsets = sorted(draw(st.sets(st.integers(start, start + 99), max_size=6)))
+        drawn: list[Case] = [draw(st.sampled_from(SMALL)) for _ in offsets]
+        records = [
+            MemoryRecord(partition, offset, case.payload, case.appended_ms)
+            for offset, case in zip(offsets, drawn, strict=True)
+        ]
+        end = offsets[-1] + 1 if offsets else start
+        found.append(Slice(partition, start, end, records, skipped=end - start - len(records)))
+    return found
+
+
+def place(row_id: int) -> tuple[int, int, int]:
+    """Unpack a row's id as kafka_place() of db/schema.sql does: generation, partition, offset."""
+    return row_id >> 56, row_id >> 40 & 65535, row_id & LAST_OFFSET
+
+
+@BOUNDED
+@given(slices(), st.integers(1, 127))
+@example([Slice(65535, LAST_OFFSET, LAST_OFFSET + 1, [MemoryRecord(65535, LAST_OFFSET)])], 127)
+def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], generation: int) -> None:
+    """The proof of the books rests on ids that name the place in Kafka, each once, in one of the two tables."""
+    batch = Batch.of(parts, generation, decoder(MAX_FUTURE))
+
+    ids = [int(line.partition("\t")[0]) for line in batch.lines] + [one.row_id for one in batch.rejected]
+    records = [record for part in parts for record in part.records]
+    assert sorted(map(place, ids)) == sorted((generation, r.partition(), r.offset()) for r in records)
+    assert all(0 < row_id < 2**63 for row_id in ids)
+    assert batch.messages == len(records)
+    assert all(place(one.row_id)[1:] == (one.record.partition(), one.record.offset()) for one in batch.rejected)
+
+
+@BOUNDED
+@given(slices())
+def test_lines_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Slice]) -> None:
+    """Whoever is refused by PostgreSQL is found again by the number of the line, whatever the customer is called."""
+    decode = decoder(MAX_FUTURE)
+    batch = Batch.of(parts, 1, decode)
+
+    for line, source in zip(batch.lines, batch.sources, strict=True):
+        row_id, timestamp, heart_rate, customer_id = line.split("\t", 3)
+        decoded = decode(source.value(), source.timestamp()[1])
+        assert place(int(row_id)) == (1, source.partition(), source.offset())
+        assert decoded == {"customer_id": customer_id, "timestamp": timestamp, "heart_rate": int(heart_rate)}
+    for one in batch.rejected:
+        assert read_back(decode(one.record.value(), one.record.timestamp()[1])) == one.reason
+
+
+@BOUNDED
+@given(slices(), st.data())
+def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject) -> None:
+    """Also those that PostgreSQL refuses later on: stored, rejected and skipped are all that was passed."""
+    batch = Batch.of(parts, 3, decoder(MAX_FUTURE))
+    refused = data.draw(st.lists(st.sampled_from(batch.sources), unique=True)) if batch.sources else []
+    rejected = [*batch.rejected, *(Rejected(0, record, "refused") for record in refused)]
+
+    steps = batch.steps(rejected)
+
+    assert [step.partition for step in steps] == sorted(part.partition for part in parts)  # locks in one order
+    assert all(step.stored + step.rejected + step.skipped == step.to_offset - step.from_offset for step in steps)
+    assert all(min(step.stored, step.rejected, step.skipped) >= 0 for step in steps)
+    assert sum(step.rejected for step in steps) == len(rejected)
+    assert {(s.partition, s.from_offset, s.to_offset) for s in steps} == {
+        (part.partition, part.from_offset, part.to_offset) for part in parts
+    }
+
+
+def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
+    """Glued together they would be a valid event that nobody sent."""
+    whole = event()
+    middle = whole.index(b', "heart_rate"')
+    records = [MemoryRecord(0, 0, whole[:middle]), MemoryRecord(0, 1, whole[middle + 2 :])]
+
+    batch = Batch.of([Slice(0, 0, 2, records)], 1, decoder(MAX_FUTURE))
+
+    assert batch.lines == []
+    assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
+
+
+def test_newest_record_is_known_across_partitions() -> None:
+    """How old the newest row is, is what people watch."""
+    parts = [
+        Slice(0, 0, 1, [MemoryRecord(0, 0, appended_ms=USUAL_MS + 7)]),
+        Slice(1, 0, 1, [MemoryRecord(1, 0, appended_ms=USUAL_MS)]),
+        Slice(2, 4, 6, [], skipped=2),
+    ]
+
+    assert Batch.of(parts, 1, decoder(MAX_FUTURE)).newest_ms == USUAL_MS + 7
+    assert Batch.of([], 1, decoder(MAX_FUTURE)).newest_ms == 0

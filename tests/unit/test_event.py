@@ -1,0 +1,79 @@
+"""The event contract is one: the schema in docs/, the tables and the judge say the same."""
+
+import json
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from common import event
+from common.validation import Reason
+from tests.corpus.case import Case
+from tests.corpus.hostile import CASES
+
+ROOT: Final = Path(__file__).parents[2]
+# What a schema cannot say: the calendar and the clock, that 72.0 is no whole number, and which characters are none.
+BEYOND_A_SCHEMA: Final = {
+    Reason.TIMESTAMP_NOT_RFC3339,
+    Reason.TIMESTAMP_YEAR,
+    Reason.TIMESTAMP_FUTURE,
+    Reason.HEART_RATE_NOT_AN_INTEGER,
+    Reason.CUSTOMER_ID_CHARACTERS,
+}
+
+
+def _refuse(_name: str) -> None:
+    raise ValueError
+
+
+def _is_json(case: Case) -> bool:
+    try:
+        json.loads((case.payload or b"").decode(), parse_constant=_refuse, parse_int=float)
+    except (ValueError, RecursionError):
+        return False
+    return case.expected is not Reason.NESTED_TOO_DEEP
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(1, "CUST-000001"), (999_999, "CUST-999999"), (1_000_000, "CUST-1000000")]
+)
+def test_customers_are_named_by_number(number: int, name: str) -> None:
+    """People's queries and the patients' view read the number out of the name."""
+    assert event.customer_id(number) == name
+
+
+def test_schema_in_docs_is_the_codes_own() -> None:
+    """
+    Whoever writes a sender reads docs/event.schema.json, and must not read yesterday's limits.
+
+    To write it anew: `python -c "import json; from common.event import json_schema;
+    print(json.dumps(json_schema(), indent=2))" > docs/event.schema.json`
+    """
+    text = (ROOT / "docs" / "event.schema.json").read_text(encoding="utf-8")
+
+    assert text == json.dumps(event.json_schema(), indent=2) + "\n"
+    Draft202012Validator.check_schema(event.json_schema())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if _is_json(case)], ids=lambda case: case.name)
+def test_schema_and_judge_agree_as_far_as_a_schema_can(case: Case) -> None:
+    """A sender who checks against the schema is not refused for what a schema could have told."""
+    document = json.loads((case.payload or b"").decode(), parse_int=lambda digits: int(digits[:30]))
+    fits = Draft202012Validator(event.json_schema()).is_valid(document)
+
+    if isinstance(case.expected, Reason):
+        assert not fits or case.expected in BEYOND_A_SCHEMA
+    else:
+        assert fits
+
+
+def test_tables_have_the_same_limits() -> None:
+    """A limit that the table draws closer than the contract turns good messages away."""
+    schema = (ROOT / "db" / "schema.sql").read_text(encoding="utf-8")
+    characters = re.findall(r"CHECK \(char_length\(customer_id\) BETWEEN (\d+) AND (\d+)\)", schema)
+    rates = re.findall(r"CHECK \(heart_rate BETWEEN (\d+) AND (\d+)\)", schema)
+
+    assert characters == [("1", str(event.CUSTOMER_ID_MAX_CHARACTERS))]
+    assert rates == [(str(event.HEART_RATE_MIN_BPM), str(event.HEART_RATE_MAX_BPM))]

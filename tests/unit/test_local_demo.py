@@ -1,0 +1,156 @@
+"""What the demo shows and how it reads its services, without the servers."""
+
+import io
+import logging
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from common.errors import ConfigError
+from local import demo_run, demo_view, services
+from local.demo_figures import Figures
+from local.demo_progress import progress
+from local.errors import LocalServerError
+from local.services import Service
+
+SCENE = demo_view.Scene(
+    seconds=61.4,
+    sent={"count": 1000, "rate_per_s": 1000},
+    stored={"count": 998, "rate_per_s": 998, "lag": 12},
+    figures=Figures(
+        stored=60_123,
+        rejected=7,
+        lag=12,
+        latest=[("CUST-000042", datetime(2026, 11, 22, 9, 0, tzinfo=UTC), 72)],
+        newest_age_s=0.08,
+        distribution={70: 4000, 120: 1000},
+    ),
+    addresses=("Kafka       127.0.0.1:9094", "PostgreSQL  psql -h localhost"),
+)
+NOTHING_YET = demo_view.Scene(0.0, {}, {}, Figures(), ())
+
+
+def drawn(scene: demo_view.Scene) -> str:
+    """Give the picture as a terminal of 80 columns shows it."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
+    console.print(demo_view.picture(scene))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", None), ("60", 60.0), ("0.5", 0.5)])
+def test_demo_seconds_are_read(text: str, seconds: float | None) -> None:
+    """Without the variable the demo runs until Ctrl-C."""
+    assert demo_run.read_seconds({"DEMO_SECONDS": text}) == seconds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "a minute", "inf", "nan"])
+def test_demo_seconds_that_are_none_are_refused(text: str) -> None:
+    """A typing mistake does not start a demo without end."""
+    with pytest.raises(ConfigError, match=rf"DEMO_SECONDS: must be a number above 0 \(got '{text}'\)"):
+        demo_run.read_seconds({"DEMO_SECONDS": text})
+
+
+def test_plain_line_tells_all_figures() -> None:
+    """A log file of the demo is read without a terminal."""
+    assert demo_view.plain(SCENE).endswith(
+        "  sent 1,000/s  stored 998/s  lag 12  newest row 0.08 s  rows 60,123  rejected 7"
+    )
+
+
+def test_picture_fits_a_terminal_of_80_by_24() -> None:
+    """The smallest terminal people have shows everything, with no line broken."""
+    lines = drawn(SCENE).splitlines()
+
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    for word in ("01:01", "1,000/s", "998/s", "0.08 s", "60,123", "CUST-000042", "80.0%", "20.0%", "psql -h localhost"):
+        assert any(word in line for line in lines), word
+
+
+def test_nothing_yet_is_shown_as_such() -> None:
+    """The first second has no figures; no figure is made up for it."""
+    assert "sent -  stored -  lag 0  newest row -" in demo_view.plain(NOTHING_YET)
+    assert "0.0%" in drawn(NOTHING_YET)
+
+
+@pytest.mark.parametrize(("age_s", "shown"), [(0.123, "0.12 s"), (59.0, "59.00 s"), (7200.0, "120 min")])
+def test_age_is_shown_in_a_unit_that_fits(age_s: float, shown: str) -> None:
+    """A demo that goes on after a night begins with an old row."""
+    scene = demo_view.Scene(0.0, {}, {}, Figures(newest_age_s=age_s), ())
+
+    assert f"newest row {shown} " in demo_view.plain(scene)
+
+
+def test_event_of_a_service_is_one_readable_line() -> None:
+    """Whoever reads why a service ended wants its words, not its JSON."""
+    fields = {"level": "error", "timestamp": "t", "service": "consumer", "hint": "Do this."}
+
+    assert services.readable("cannot do it", fields) == "error: cannot do it hint=Do this."
+
+
+def speaking(code: str) -> Service:
+    """Start a Python program as a service."""
+    return Service("speaker", ("-c", code), {}, keep_fds=[])
+
+
+def test_events_are_heard_and_grow_old() -> None:
+    """A rate of ten seconds ago is not the rate of now."""
+    service = speaking(
+        """
+import json, time
+print("not JSON", flush=True)
+print("[1]", flush=True)
+print(json.dumps({"event": "Sent", "rate_per_s": 5, "level": "info"}), flush=True)
+time.sleep(600)
+"""
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while not service.latest("Sent"):
+            assert time.monotonic() < deadline
+            service.check()
+
+        assert service.latest("Sent")["rate_per_s"] == 5
+        assert service.latest("Stored") == {}
+        assert service.said() == "\n    not JSON\n    [1]\n    info: Sent rate_per_s=5"
+        while service.latest("Sent"):
+            assert time.monotonic() < deadline
+    finally:
+        service.stop()
+
+
+def test_service_that_ended_by_itself_says_why() -> None:
+    """The person reads the service's own last words and its exit code."""
+    service = speaking('print(\'{"event": "cannot go on", "level": "error"}\'); raise SystemExit(2)')
+    service._child.wait(10)  # noqa: SLF001 - nobody else needs to wait for a service's own end
+
+    with pytest.raises(LocalServerError, match=r"the speaker ended by itself, exit code 2;.*\n    error: cannot go on"):
+        service.check()
+
+
+def test_progress_is_sparing_with_lines_in_a_file() -> None:
+    """Forty jars in a log file are no news each."""
+    console = Console(file=io.StringIO(), force_terminal=False)
+
+    with progress(console, "starting"):
+        for number in range(40):
+            logging.getLogger("local.jars").info("jar %d", number)
+
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0] == "jar 0"
+    assert lines[-1].startswith("starting: done in ")
+    assert len(lines) == 2
+
+
+def test_psql_is_named_so_that_it_can_be_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not everybody has psql; the one that came with the server is there in any case."""
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert Path(demo_run.psql()).is_file()
+    monkeypatch.setenv("PATH", str(Path(demo_run.psql()).absolute().parent))
+    assert demo_run.psql() == "psql"

@@ -1,0 +1,106 @@
+"""A hole in the offsets is believed only when a second reading finds it again."""
+
+from itertools import pairwise
+from typing import Final
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consumer.reading import Hole, Reading
+from tests.unit.records import MemoryRecord
+
+BOUNDED: Final = settings(max_examples=200, deadline=None)
+OFFSETS: Final = st.integers(0, 30)
+LOGS: Final = st.sets(OFFSETS).map(sorted)  # the offsets that hold a record
+
+
+def read(start: int, offsets: list[int], seen: set[Hole] | None = None) -> Reading:
+    """Read records from `start` on, as one call of the consumer does."""
+    reading = Reading(start, seen or set())
+    for offset in offsets:
+        reading.take(MemoryRecord(0, offset))
+    return reading
+
+
+def taken(reading: Reading) -> list[int]:
+    """Give the offsets of what was handed out."""
+    return [record.offset() for record in reading.records]
+
+
+def test_records_without_a_hole_are_handed_out_at_once() -> None:
+    """The usual case costs no second reading."""
+    reading = read(5, [5, 6, 7])
+
+    assert taken(reading) == [5, 6, 7]
+    assert (reading.expected, reading.skipped, reading.suspected) == (8, 0, set())
+
+
+def test_hole_stops_the_first_reading_and_not_the_second() -> None:
+    """What is missing for good (a transaction's marker, say) holds the partition up once, not for ever."""
+    first = read(5, [5, 6, 9, 10, 13])
+    second = read(first.expected, [9, 10, 13, 14], first.suspected)
+
+    assert (taken(first), first.skipped, first.suspected) == ([5, 6], 0, {(7, 9), (11, 13)})
+    assert (taken(second), second.skipped, second.suspected) == ([9, 10, 13, 14], 4, set())
+
+
+def test_record_that_reappears_is_delivered() -> None:
+    """A record that got lost on its way here is not lost."""
+    first = read(5, [5, 8])
+    second = read(first.expected, [6, 7, 8], first.suspected)
+
+    assert (taken(first), taken(second), second.skipped) == ([5], [6, 7, 8], 0)
+
+
+def test_hole_that_shrinks_is_looked_at_again() -> None:
+    """A second reading that finds another hole than the first has confirmed nothing."""
+    first = read(5, [9])
+    second = read(first.expected, [7, 9], first.suspected)
+    third = read(second.expected, [7, 9], second.suspected)
+
+    assert (taken(first), taken(second)) == ([], [])
+    assert (taken(third), third.skipped) == ([7, 9], 3)
+
+
+def test_repeated_record_is_dropped() -> None:
+    """A fetch that overlaps the last one stores nothing twice."""
+    assert taken(read(5, [3, 4, 5, 5, 6, 4, 7])) == [5, 6, 7]
+
+
+@BOUNDED
+@given(OFFSETS, st.lists(OFFSETS), st.sets(st.tuples(OFFSETS, OFFSETS)))
+@example(0, [2], {(0, 2)})
+def test_whatever_arrives_is_handed_out_in_order_up_to_holes_seen_before(
+    start: int, offsets: list[int], seen: set[Hole]
+) -> None:
+    """The books add up for any order of any records: what lies between two is a hole that was seen before."""
+    reading = read(start, offsets, seen)
+
+    holes = [
+        (last + 1, following) for last, following in pairwise([start - 1, *taken(reading)]) if following > last + 1
+    ]
+    assert all(last < following for last, following in pairwise([start - 1, *taken(reading)]))
+    assert set(holes) <= seen
+    assert reading.skipped == sum(end - begin for begin, end in holes)
+    assert reading.expected == start + len(reading.records) + reading.skipped
+    assert all(begin >= reading.expected and begin < end for begin, end in reading.suspected)
+
+
+@BOUNDED
+@given(LOGS, st.sets(OFFSETS), st.integers(1, 30), OFFSETS)
+def test_log_with_holes_is_delivered_once_even_if_the_first_reading_lost_some(
+    log: list[int], lost: set[int], at_once: int, start: int
+) -> None:
+    """Nothing that Kafka holds is dropped or repeated, however short each reading is and whatever one of them lost."""
+    expected, seen, delivered, skipped = start, set[Hole](), list[int](), 0
+    rest = [offset for offset in log if offset >= start]
+
+    for turn in range(3 * len(rest) + 3):  # a hole costs a reading more, and so does what was lost
+        arriving = [offset for offset in rest if offset >= expected and not (turn == 0 and offset in lost)]
+        reading = read(expected, arriving[:at_once], seen)
+        delivered += taken(reading)
+        skipped += reading.skipped
+        expected, seen = reading.expected, reading.suspected
+
+    assert delivered == rest
+    assert skipped == (rest[-1] + 1 - start - len(rest) if rest else 0)

@@ -1,0 +1,206 @@
+"""Bytes become a heartbeat or a reason: the spec to the letter, whatever the bytes."""
+
+import calendar
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_FUTURE
+from common.validation import EPOCH, Decode, Reason, decoder
+from tests.corpus import fields, timestamps
+from tests.corpus.case import USUAL_MS, Case, Row, event, read_back, row
+from tests.corpus.documents import LONE
+from tests.corpus.hostile import CASES
+
+BOUNDED: Final = settings(max_examples=200, deadline=None)
+COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than judging
+PATIENCE_S: Final = (
+    1.0  # of CPU for one payload, arbitrary: twice the slowest that Kafka lets through, on a slow machine
+)
+FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+
+# JSON values as others might write them: every character, also lone surrogates, and numbers of any size.
+VALUES: Final = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
+    max_leaves=12,
+)
+CUSTOMERS: Final = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=CUSTOMER_ID_MAX_CHARACTERS
+)
+RATES: Final = st.integers(HEART_RATE_MIN_BPM, HEART_RATE_MAX_BPM)
+INSTANTS: Final = st.datetimes(  # a day from either end, so that any zone can say them
+    (FIRST + timedelta(days=1)).replace(tzinfo=None), timestamps.LATEST.replace(tzinfo=None), timezones=st.just(UTC)
+)
+# What may stand in a field, as JSON text: the corpus's good and bad ones.
+CUSTOMER_TEXTS: Final = [
+    *(f'"{text}"' for text in fields.GOOD_CUSTOMERS),
+    *(t for t, _ in fields.BAD_CUSTOMERS.values()),
+]
+TIME_TEXTS: Final = [
+    *(f'"{text}"' for text in (*timestamps.GOOD, *timestamps.NO_SUCH_YEAR, *timestamps.NOT_RFC3339) if len(text) < 100),
+    *timestamps.NOT_A_STRING,
+]
+RATE_TEXTS: Final = [*fields.GOOD_RATES, *fields.BAD_RATES]
+
+
+@pytest.fixture(scope="module")
+def decode() -> Decode:
+    """Give a judge with the default settings."""
+    return decoder(MAX_FUTURE)
+
+
+@st.composite
+def spelt(draw: Callable[[st.SearchStrategy[Any]], Any], instant: datetime) -> str:
+    """Write an instant as one of the many texts that RFC 3339 has for it, its fraction with up to 12 digits."""
+    fraction = f".{instant.microsecond:06d}{draw(st.text('0123456789', max_size=6))}"
+    if draw(st.booleans()) and not fraction.strip(".0"):
+        fraction = ""
+    offset_min = draw(st.integers(-1439, 1439))
+    local = instant.replace(tzinfo=None, microsecond=0) + timedelta(minutes=offset_min)
+    zone = f"{'-' if offset_min < 0 else '+'}{abs(offset_min) // 60:02d}:{abs(offset_min) % 60:02d}"
+    if offset_min == 0:
+        zone = draw(st.sampled_from(["Z", "+00:00", "-00:00"]))
+    return f"{local.isoformat()}{fraction}{zone}"
+
+
+@st.composite
+def written(draw: Callable[[st.SearchStrategy[Any]], Any], expected: Row) -> bytes:
+    """Write a valid event in one of the many ways that JSON has: order, white space, escapes, further fields."""
+    names = draw(st.permutations(["customer_id", "timestamp", "heart_rate"]))
+    fields_of = dict(zip(("customer_id", "timestamp", "heart_rate"), expected, strict=True))
+    fields_of["timestamp"] = draw(spelt(expected[1]))
+    further = draw(st.dictionaries(st.text(st.characters()), VALUES, max_size=3))
+    found = {**further, **{name: fields_of[name] for name in names}}
+    return json.dumps(found, indent=draw(st.sampled_from([None, 0, 2]))).encode()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_hostile_payload_gets_the_verdict_of_the_spec(decode: Decode, case: Case) -> None:
+    """Every engine means the same by a valid heartbeat, and none can be held up by one message."""
+    began = time.thread_time()
+    decoded = decode(case.payload, case.appended_ms)
+    took_s = time.thread_time() - began
+
+    assert read_back(decoded) == case.expected
+    assert took_s < PATIENCE_S
+
+
+def test_corpus_names_each_case_once_and_has_every_reason() -> None:
+    """A reason that no case brings about is a reason that nobody has tried."""
+    names = [case.name for case in CASES]
+    reasons = {case.expected for case in CASES if isinstance(case.expected, Reason)}
+
+    assert len(names) == len(set(names))
+    assert reasons == set(Reason) - {Reason.REFUSED}
+
+
+@BOUNDED
+@given(st.none() | st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1))
+@example(b"\xff", 0)
+def test_any_bytes_give_a_heartbeat_or_a_reason_and_the_same_one_again(payload: bytes | None, appended_ms: int) -> None:
+    """A judge that raises holds up its partition; one that wavers breaks the books when a batch is read again."""
+    decode = decoder(MAX_FUTURE)
+
+    first = decode(payload, appended_ms)
+
+    assert first == decode(payload, appended_ms) == decoder(MAX_FUTURE)(payload, appended_ms)
+    assert isinstance(first, (dict, Reason))
+
+
+@COSTLY
+@given(VALUES)
+def test_any_json_is_refused_for_what_it_is(value: object) -> None:
+    """JSON that is no event never fails for a lack of syntax, whatever it holds."""
+    decoded = decoder(MAX_FUTURE)(json.dumps(value).encode(), USUAL_MS)
+
+    assert decoded not in [Reason.NOT_UTF8, Reason.NOT_JSON, Reason.NESTED_TOO_DEEP]
+    assert (decoded == Reason.NOT_AN_OBJECT) == (not isinstance(value, dict))
+
+
+@BOUNDED
+@given(st.sampled_from(CUSTOMER_TEXTS), st.sampled_from(TIME_TEXTS), st.sampled_from(RATE_TEXTS))
+def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate: str) -> None:
+    """An unread field with a lone surrogate sends an event the exact way; its verdict must not change by that."""
+    decode = decoder(MAX_FUTURE)
+    quick = event(customer, timestamp, heart_rate)
+    exact = event(customer, timestamp, heart_rate, LONE)
+
+    assert read_back(decode(quick, USUAL_MS)) == read_back(decode(exact, USUAL_MS))
+
+
+def verdict_on(year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]) -> object:
+    """
+    Say by the Gregorian calendar's rules, in whole numbers, what becomes of a timestamp.
+
+    Returns:
+        A reason, or the microseconds since year 0 began; `zone` is sign, hours, minutes.
+    """
+    hour, minute, second, us = clock
+    sign, zone_h, zone_min = zone
+    month_days = [0, 31, 28 + calendar.isleap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0]
+    in_range = hour <= 23 and minute <= 59 and second <= 59 and zone_h <= 23 and zone_min <= 59
+    if not in_range or not 1 <= day <= month_days[month]:
+        return Reason.TIMESTAMP_NOT_RFC3339
+    days = 365 * year - (-year // 4) + (-year // 100) - (-year // 400)  # leap days rounded up, for year 0 has one
+    minutes = (days + sum(month_days[:month]) + day - 1) * 1440 + hour * 60 + minute - sign * (zone_h * 60 + zone_min)
+    found = (minutes * 60 + second) * 1_000_000 + us
+    if not since_year_0(FIRST) <= found <= since_year_0(LAST):
+        return Reason.TIMESTAMP_YEAR
+    return Reason.TIMESTAMP_FUTURE if found > since_year_0(timestamps.LATEST) else found
+
+
+def since_year_0(moment: datetime) -> int:
+    """Give a moment's microseconds since year 0 began, which has 366 days."""
+    return (moment - FIRST) // timedelta(microseconds=1) + 366 * 86_400_000_000
+
+
+@settings(BOUNDED, max_examples=500)
+@given(
+    st.sampled_from([0, 1, 2, 4, 100, 1900, 2000, 2023, 2024, 2025, 9998, 9999]) | st.integers(0, 9999),
+    st.sampled_from([1, 2, 12]) | st.integers(0, 13),
+    st.sampled_from([1, 28, 29, 30, 31]) | st.integers(0, 32),
+    st.tuples(st.integers(0, 24), st.integers(0, 60), st.integers(0, 60), st.integers(0, 999_999)),
+    st.tuples(st.sampled_from([-1, 1]), st.integers(0, 24), st.integers(0, 60)),
+)
+@example(0, 12, 31, (23, 59, 59, 999_999), (-1, 0, 1))
+@example(0, 2, 29, (0, 0, 0, 0), (1, 0, 0))
+@example(9999, 12, 31, (23, 59, 59, 999_999), (-1, 0, 1))
+@example(9999, 12, 31, (23, 59, 59, 999_999), (1, 0, 0))
+def test_timestamp_is_read_by_the_calendar(
+    year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]
+) -> None:
+    """A second implementation of the calendar, in whole numbers, agrees from year 0 to year 9999."""
+    hour, minute, second, us = clock
+    text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{us:06d}"
+    text += f"{'-' if zone[0] < 0 else '+'}{zone[1]:02d}:{zone[2]:02d}"
+
+    found = read_back(decoder(MAX_FUTURE)(event(timestamp=f'"{text}"'), USUAL_MS))
+
+    assert (found if isinstance(found, Reason) else since_year_0(found[1])) == verdict_on(year, month, day, clock, zone)
+
+
+@BOUNDED
+@given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), max_size=8), st.sampled_from([0, 1, 300, 86_400]))
+def test_verdict_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
+    """What was judged before a record, in this process or another one, leaves no trace in its verdict."""
+    decode = decoder(timedelta(seconds=max_future_s))
+    usual = EPOCH + timedelta(milliseconds=USUAL_MS)
+
+    for appended_ms, ahead_us in records:
+        instant = usual + timedelta(milliseconds=appended_ms, seconds=max_future_s, microseconds=ahead_us)
+        payload = event(timestamp=f'"{instant.isoformat()}"')
+        expected = Reason.TIMESTAMP_FUTURE if ahead_us > 0 else row(instant=instant)
+
+        assert read_back(decode(payload, USUAL_MS + appended_ms)) == expected

@@ -1,0 +1,227 @@
+"""Outages are waited out with ever longer pauses; what waiting does not mend ends the loop; a stop ends it soon."""
+
+import time
+from itertools import pairwise
+from typing import Final
+
+import pytest
+from structlog.testing import capture_logs
+
+from common.errors import BooksError, ConfigError, HeartbeatError
+from consumer import worker
+from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+from tests.unit.running import TIMES_S, Gate, Running, away, raising, replaced
+
+TOPIC: Final = MemoryTopic.holding(50)
+OUTAGES: Final = 7
+STORE_CALLS: Final = ["before_positions", "before_commit"]
+
+
+pytestmark = pytest.mark.usefixtures("quick_worker")
+
+
+class Outage:
+    """Happens to so many calls in a row, and keeps when."""
+
+    def __init__(self, times: int = OUTAGES) -> None:
+        self.left = times
+        self.at_s: list[float] = []
+
+    def __call__(self, *_: object) -> None:
+        """Raise, and note the time."""
+        self.at_s.append(time.monotonic())
+        raise away()
+
+    @property
+    def pauses_s(self) -> list[float]:
+        """The times between the tries."""
+        return [later - earlier for earlier, later in pairwise(self.at_s)]
+
+
+@pytest.mark.parametrize("call", STORE_CALLS)
+def test_database_outage_is_waited_out_with_growing_pauses(call: str) -> None:
+    """A database that is full or starting is not helped by a thousand tries a minute."""
+    outage = Outage()
+    store = MemoryStore()
+    getattr(store, call).extend([outage] * OUTAGES)
+    with Running(TOPIC, store=store) as running:
+        running.wait_until_stored(100)
+
+    assert store.tables.places() == TOPIC.places()
+    assert max(outage.pauses_s) < 2
+    # The last of them has grown to LAST_RETRY_S, give or take a half.
+    assert outage.pauses_s[-1] >= TIMES_S["LAST_RETRY_S"] / 2
+
+
+@pytest.mark.parametrize("call", STORE_CALLS)
+def test_outage_is_told_once_and_its_end_once(call: str) -> None:
+    """A log that says the same ten times a second hides everything else; recovered means that rows are stored again."""
+    store = MemoryStore()
+    getattr(store, call).extend([raising(away())] * 4)
+    with capture_logs() as logs, Running(TOPIC, store=store) as running:
+        running.wait_until_stored(100)
+
+    events = [line["event"] for line in logs if line["event"] in {"it is away", "recovered"}]
+    assert events == ["it is away", "recovered"]
+
+
+@pytest.mark.parametrize("call", STORE_CALLS)
+def test_outage_keeps_the_member_polling_and_is_no_progress(call: str) -> None:
+    """The group must not take us for dead, and whoever watches /healthz must not take us for well."""
+    polls: list[int] = []
+    noted: list[int] = []
+    running = Running(TOPIC)
+
+    def fail(*_: object) -> None:
+        polls.append(running.source.reads + running.source.rests)
+        noted.append(running.health.noted)
+        raise away()
+
+    getattr(running.store, call).extend([fail] * OUTAGES)
+    with running:
+        running.wait_until_stored(100)
+        running.wait_until(lambda: running.health.noted > noted[-1])
+
+    assert all(later > earlier for earlier, later in pairwise(polls))
+    assert noted[-1] == noted[0]
+
+
+def test_idle_loop_is_healthy() -> None:
+    """Nothing to do is no illness."""
+    with Running(MemoryTopic.holding(0)) as running:
+        running.wait_until(lambda: running.health.noted > 3)
+
+    assert running.store.written == []
+
+
+def test_kafka_outage_at_the_start_and_at_an_assignment_is_waited_out() -> None:
+    """The broker may come up after us, and go away between two of its answers."""
+
+    def prepare(source: MemorySource) -> None:
+        source.outages.extend([away()] * 3)
+        source.turns.appendleft(lambda: source.outages.extend([away()] * 3))
+
+    running = Running(TOPIC)
+    running.prepare = prepare
+    with capture_logs() as logs, running:
+        running.wait_until_stored(100)
+
+    assert running.store.tables.places() == TOPIC.places()
+    assert [line["event"] for line in logs if line["event"] in {"it is away", "recovered"}] == [
+        "it is away", "recovered", "it is away", "recovered",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("call", [*STORE_CALLS, "after_commit"])
+@pytest.mark.parametrize(
+    "error", [BooksError("they differ", hint="Look."), ConfigError("wrong password", hint="Mend it.")], ids=repr
+)
+def test_error_that_waiting_does_not_mend_ends_the_loop(call: str, error: HeartbeatError) -> None:
+    """Going on could lose or repeat messages, or would never do any good; what is stored stays."""
+    store = MemoryStore()
+    getattr(store, call).append(raising(error))
+
+    with pytest.raises(type(error)) as raised, Running(TOPIC, store=store) as running:
+        running.wait_until(lambda: False)
+
+    assert raised.value is error
+    assert running.source.closed
+    assert store.closed
+
+
+def test_stop_waits_for_the_write_under_way() -> None:
+    """A clean stop leaves nothing to be read again, and shows Kafka how far it came."""
+    gate = Gate()
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    with Running(MemoryTopic.holding(10, partitions=1), store=store) as running:
+        gate.wait_for_somebody()
+        running.stop.set()
+        running.wait_until(running.stop.seen.is_set)
+        ended_early = running.has_ended
+        gate.open()
+
+    assert not ended_early
+    assert store.tables.places() == [(1, 0, offset) for offset in range(10)]
+    assert running.source.mirrored == {0: 10}
+    assert running.source.closed
+    assert store.closed
+
+
+@pytest.mark.parametrize("messages", [10, 30], ids=["nothing waits", "a batch waits behind it"])
+def test_stop_does_not_wait_for_ever_for_a_write(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
+    """Whoever stops us kills us if it takes too long; what hangs is in the books or it is read again."""
+    assert stops_in_time(monkeypatch, MemoryTopic.holding(messages, partitions=1), "before_commit")
+
+
+def test_stop_does_not_wait_for_ever_for_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, while the database does not even say where to begin."""
+    assert stops_in_time(monkeypatch, TOPIC, "before_positions")
+
+
+def stops_in_time(monkeypatch: pytest.MonkeyPatch, topic: MemoryTopic, call: str) -> bool:
+    """Tell whether a loop ends within a multiple of its time for that, though a call hangs."""
+    monkeypatch.setattr(worker, "DRAIN_S", 0.1)
+    monkeypatch.setattr(worker, "REVOKE_S", 0.1)
+    gate = Gate()
+    store = MemoryStore()
+    getattr(store, call).append(gate)
+    with Running(topic, store=store) as running:
+        gate.wait_for_somebody()
+        running.wait_for_polls()
+        running.stop.set()
+        try:
+            running.join(2)
+        except AssertionError:
+            return False
+        finally:
+            gate.open()
+    return True
+
+
+def stop_in_the_last_write(running: Running, gate: Gate) -> None:
+    """Ask for a stop while a write stands at the gate, and let it pass once the loop does nothing but wait for it."""
+    gate.wait_for_somebody()
+    running.stop.set()
+    running.wait_until(running.stop.seen.is_set)
+    gate.open()
+
+
+@pytest.mark.parametrize("error", [replaced(), away()], ids=repr)
+def test_stop_is_clean_though_the_last_write_failed(error: HeartbeatError) -> None:
+    """What was not stored is read again at the next start: no reason for an exit code that calls somebody."""
+    gate = Gate(then=raising(error))
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    with Running(MemoryTopic.holding(10, partitions=1), store=store) as running:
+        stop_in_the_last_write(running, gate)
+
+    assert store.tables.rows == []
+    assert running.source.closed
+    assert store.closed
+
+
+def test_member_leaves_the_group_though_its_last_write_found_the_books_wrong() -> None:
+    """The others need not wait for its session to end."""
+    gate = Gate(then=raising(BooksError("they differ", hint="Look.")))
+    store = MemoryStore()
+    store.before_commit.append(gate)
+
+    topic = MemoryTopic.holding(10, partitions=1)
+
+    with pytest.raises(BooksError, match="they differ"), Running(topic, store=store) as running:
+        stop_in_the_last_write(running, gate)
+
+    assert running.source.closed
+    assert store.closed
+
+
+def test_stop_during_an_outage_is_clean() -> None:
+    """A person who gives up waiting for the broker gets their prompt back."""
+    running = Running(TOPIC)
+    running.prepare = lambda source: source.outages.extend([away()] * 100_000)
+    with running:
+        running.wait_until(lambda: len(running.source.outages) < 99_998)
+
+    assert running.source.closed
+    assert running.store.asked == 0

@@ -1,0 +1,133 @@
+"""Partitions come and go; what was read of them meanwhile is stored by one owner, once."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from consumer import worker
+from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+from tests.unit.running import Gate, Running, away, raising
+
+TOPIC: Final = MemoryTopic.holding(50)
+WRITES: Final = ["before", "after", "overtaken", "fine"]
+TURNS: Final = ["revoke", "lose", "nothing"]
+pytestmark = pytest.mark.usefixtures("quick_worker")
+
+
+def nothing(*_: object) -> None:
+    """Let nothing happen."""
+
+
+def test_revoke_waits_for_the_write_under_way() -> None:
+    """The next owner finds the books where the last one left them."""
+    gate = Gate()
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    booked: list[int] = []
+    with Running(MemoryTopic.holding(10, partitions=1), store=store) as running:
+        source = running.source
+        gate.wait_for_somebody()
+        source.turns += [lambda: source.revoke([0]), lambda: booked.append(store.tables.books[1, 0])]
+        running.wait_until(lambda: len(source.turns) < 2)
+        gate.open()
+        running.wait_until(lambda: bool(booked))
+
+    assert booked == [10]
+
+
+def test_revoke_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that hangs must not hold up the whole group; if it ends later yet, the fence decides."""
+    monkeypatch.setattr(worker, "REVOKE_S", 0.05)
+    gate = Gate()
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    took_s: list[float] = []
+
+    def revoke(source: MemorySource) -> None:
+        began = time.monotonic()
+        source.revoke([0])
+        took_s.append(time.monotonic() - began)
+
+    with Running(TOPIC, store=store) as running:
+        gate.wait_for_somebody()
+        running.source.turns += [lambda: revoke(running.source), lambda: running.source.assign([0])]
+        running.wait_until(lambda: bool(took_s))
+        gate.open()
+        running.wait_until_stored(100)
+
+    assert 0.05 <= took_s[0] < 2
+    assert running.store.tables.places() == TOPIC.places()
+
+
+@pytest.mark.parametrize("how", ["revoke", "lose"])
+def test_batch_of_a_partition_given_up_meanwhile_is_not_written(how: str) -> None:
+    """Its next owner reads it; two owners writing the same rows only hold each other up."""
+    gate = Gate()
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    with Running(MemoryTopic.holding(30, partitions=1), store=store) as running:
+        source = running.source
+        gate.wait_for_somebody()
+        running.wait_until(lambda: source.rests > 0)  # the second batch waits behind the first
+        source.turns.append(lambda: getattr(source, how)([0]))
+        running.wait_until(lambda: not source.turns)
+        gate.open()
+        running.wait_for_polls()
+
+    assert [part.from_offset for batch in store.written for part in batch.slices] == [0]
+
+
+def test_batch_of_a_partition_that_left_and_came_back_is_read_again() -> None:
+    """Somebody else may have owned it in between: the books say where to go on."""
+    gate = Gate()
+    store = MemoryStore()
+    store.before_commit.append(gate)
+    with Running(TOPIC, store=store) as running:
+        source = running.source
+        gate.wait_for_somebody()
+        running.wait_until(lambda: source.rests > 0)
+        source.turns += [lambda: source.lose([0]), lambda: source.assign([0])]
+        running.wait_until(lambda: not source.turns)
+        gate.open()
+        running.wait_until_stored(100)
+
+    assert running.store.tables.places() == TOPIC.places()
+    assert store.stale == 0
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(WRITES), max_size=8),
+    st.lists(st.booleans(), max_size=5),
+    st.lists(st.tuples(st.sampled_from(TURNS), st.sampled_from(TURNS), st.integers(0, 1)), max_size=6),
+)
+@example(["after", "overtaken", "before"], [True], [("revoke", "nothing", 0), ("lose", "revoke", 1)])
+def test_no_mixture_of_faults_and_rebalances_stores_a_message_twice_or_never(
+    writes: list[str], outages: list[bool], turns: list[tuple[str, str, int]]
+) -> None:
+    """Outages, unknown outcomes, other owners and rebalances share one path; nothing finds a way round it."""
+    store = MemoryStore()
+    before: dict[str, Callable[..., object]] = {"before": raising(away()), "overtaken": store.tables.commit}
+    store.before_commit.extend(before.get(write, nothing) for write in writes)
+    store.after_commit.extend(raising(away()) for write in writes if write == "after")
+    store.before_positions.extend(raising(away()) if outage else nothing for outage in outages)
+
+    def rebalance(source: MemorySource) -> None:
+        happenings: dict[str, Callable[..., object]] = {"revoke": source.revoke, "lose": source.lose}
+        for first, then, partition in turns:
+            source.turns += [partial(happenings.get(how, nothing), [partition]) for how in (first, then)]
+            source.turns.append(partial(source.assign, [partition]))
+
+    running = Running(TOPIC, store=store)
+    running.prepare = rebalance
+    with running:
+        running.wait_until(lambda: not running.source.turns)
+        running.wait_until_stored(100)
+
+    assert store.tables.places() == TOPIC.places()
+    assert store.tables.books == {(1, 0): 50, (1, 1): 50}
