@@ -21,7 +21,7 @@ class Child:
         command: Program and arguments; the program is an absolute path.
         output: Where its stdout and stderr go: a file, or a pipe's descriptor.
         stop_signal: What to send when this process is gone.
-        grace_s: Seconds from that signal to SIGKILL.
+        grace_s: Seconds from then to SIGKILL; a broker told to stop while it starts may hang.
         keep_fds: Descriptors that the command inherits, a lock say.
         cwd: Its working folder.
         env: Its whole environment; None: ours.
@@ -35,7 +35,7 @@ class Child:
         *,
         output: IO[bytes] | int,
         stop_signal: signal.Signals = signal.SIGTERM,
-        grace_s: float = 10.0,
+        grace_s: float = 5.0,
         keep_fds: Sequence[int] = (),
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
@@ -44,21 +44,25 @@ class Child:
         arguments = [os.getpid(), stop_signal.value, grace_s, reporter, ",".join(map(str, keep_fds)), "--", *command]
         # Isolated (-I) and without site-packages (-S): it needs neither, and starts in 15 ms.
         supervisor = [sys.executable, "-I", "-S", str(SUPERVISOR), *map(str, arguments)]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                supervisor,
-                stdin=subprocess.PIPE,  # never inherited by another child: it must close when we end
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[reporter, *keep_fds],
-                cwd=cwd,
-                env=env,
-            )
-        finally:
-            os.close(reporter)
-            with os.fdopen(report) as reported:
-                answer = reported.read() if hasattr(self, "_process") else ""
+        with os.fdopen(report) as reported:
+            try:
+                self._process = subprocess.Popen(  # noqa: S603 - our own program
+                    supervisor,
+                    stdin=subprocess.PIPE,  # never inherited by another child: it must close when we end
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=[reporter, *keep_fds],
+                    cwd=cwd,
+                    env=env,
+                )
+            finally:
+                os.close(reporter)
+            try:
+                answer = reported.read()
+            except BaseException:  # Ctrl-C: nobody will hold this object
+                self.close()
+                raise
         if not answer.isdigit():
             self.wait()
             raise LocalServerError(

@@ -81,7 +81,6 @@ class KafkaServer(LocalServer):
 
     name = "kafka"
     stop_signal = signal.SIGTERM
-    stop_grace_s = 20.0
 
     @property
     def bootstrap_servers(self) -> str:
@@ -101,9 +100,8 @@ class KafkaServer(LocalServer):
         self._java_class_data = java.prepare_class_data(JARS_DIR)
         self._class_data = JARS_DIR / f"kafka-{java.fingerprint([*self._jars, self._java_class_data])}.jsa"
         self._written_class_data.unlink(missing_ok=True)
-        self._temporary = (
-            self.data_dir / "tmp"
-        )  # native libraries are unpacked there; not everybody's /tmp may hold programs
+        # Native libraries are unpacked there: not everybody's /tmp may hold programs, and a kill leaves them behind.
+        self._temporary = self.data_dir / "tmp"
         shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir()
         (self.data_dir / "log4j2.properties").write_text(LOGGING, encoding="utf-8")

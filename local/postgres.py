@@ -20,7 +20,7 @@ from typing import Final, Literal
 
 from local.errors import LocalServerError
 from local.ports import HOST
-from local.server import LocalServer
+from local.server import STOP_GRACE_S, LocalServer
 
 UNPRIVILEGED: Final = Path(__file__).with_name("unprivileged.py")
 ORDINARY_USER: Final = "nobody"  # whom the server runs as when we are root, since it refuses to be
@@ -38,8 +38,7 @@ class PostgresServer(LocalServer):
 
     name = "postgres"
     stop_signal = STOP_SIGNALS["fast"]
-    stop_grace_s = 20.0
-    superuser = "postgres"
+    superuser = "local_superuser"  # a name that nobody gives the role of their services
 
     @property
     def password(self) -> str:
@@ -52,7 +51,7 @@ class PostgresServer(LocalServer):
 
     def stop(self, mode: Literal["fast", "immediate", "smart"] = "fast") -> None:
         """Stop the server as `pg_ctl stop -m MODE` does, by SIGKILL after 20 s; wait until nothing of it is left."""
-        self._end(STOP_SIGNALS[mode], self.stop_grace_s)
+        self._end(STOP_SIGNALS[mode], STOP_GRACE_S)
 
     def _prepare(self, lock: int) -> None:
         cluster = self.data_dir / "cluster"

@@ -15,6 +15,7 @@ from local.ports import HOST, find_free_port
 
 START_S: Final = 60.0  # a start takes 1 to 5 s; this is for a machine in trouble
 STEP_S: Final = 60.0  # for a step before it, such as initdb (1 s)
+STOP_GRACE_S: Final = 20.0  # a clean stop takes a second
 LOOK_S: Final = 0.02
 PORT_ATTEMPTS: Final = 3  # somebody may take the free port that was found before the server does
 LOG_LINES: Final = 12  # shown of a log when its server fails
@@ -40,7 +41,6 @@ class LocalServer(abc.ABC):
 
     name: str
     stop_signal: signal.Signals
-    stop_grace_s: float
 
     def __init__(self, data_dir: Path, port: int | None = None, *, settings: Mapping[str, str] | None = None) -> None:
         self.data_dir = data_dir.absolute()
@@ -98,7 +98,7 @@ class LocalServer(abc.ABC):
 
     def stop(self) -> None:
         """Stop the server cleanly and wait until nothing of it is left; nothing if it does not run."""
-        self._end(self.stop_signal, self.stop_grace_s)
+        self._end(self.stop_signal, STOP_GRACE_S)
 
     def kill(self) -> None:
         """End the server's process with SIGKILL, as a crash would, and wait until nothing of it is left."""
@@ -141,7 +141,6 @@ class LocalServer(abc.ABC):
                 self._command(),
                 output=output,
                 stop_signal=self.stop_signal,
-                grace_s=self.stop_grace_s,
                 keep_fds=[lock],
                 cwd=self.data_dir,
                 env=self._environment(),

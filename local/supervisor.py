@@ -24,7 +24,7 @@ LINUX: Final = sys.platform == "linux"
 PR_SET_PDEATHSIG: Final = 1  # Source: prctl(2)
 PR_SET_CHILD_SUBREAPER: Final = 36
 LOOK_S: Final = 1.0  # how often to look whether the parent is another: a forked copy of it may hold the pipe open
-ORPHANS_S: Final = 5.0  # PostgreSQL's backends leave by themselves when their postmaster is gone; longer is stuck
+ORPHANS_S: Final = 3.0  # PostgreSQL's backends leave by themselves when their postmaster is gone; longer is stuck
 
 
 def prctl(option: int, value: int) -> None:

@@ -1,0 +1,49 @@
+"""The demo's database: made once with its role, its schema brought up to date at every start."""
+
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from common.errors import one_line
+from common.settings import Credentials
+from local.errors import LocalServerError
+from local.postgres import PostgresServer
+
+SCHEMA: Final = Path(__file__).resolve().parent.parent / "db" / "schema.sql"
+
+
+def prepare(server: PostgresServer, credentials: Credentials) -> str:
+    """
+    Have the role, its database and the tables in it.
+
+    Returns:
+        The connection string of that role to that database.
+    Raises:
+        LocalServerError: PostgreSQL refuses a statement.
+    """
+    owner = {"user": credentials.username, "password": credentials.password.get_secret_value()}
+    conninfo = psycopg.conninfo.make_conninfo(server.conninfo(credentials.database), **owner)
+    try:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            _make(connection, credentials)
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            connection.execute(SCHEMA.read_bytes())
+    except psycopg.Error as error:
+        raise LocalServerError(
+            f"cannot prepare the database {credentials.database}: {one_line(error)}",
+            hint=f"Delete {server.data_dir} to begin with an empty one.",
+        ) from error
+    return conninfo
+
+
+def _make(connection: psycopg.Connection, credentials: Credentials) -> None:
+    role, database = sql.Identifier(credentials.username), sql.Identifier(credentials.database)
+    password = sql.Literal(credentials.password.get_secret_value())
+    found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [credentials.username]).fetchone()
+    # The password may have been changed in .env since the last run.
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}") if found else sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+    connection.execute(statement.format(role, password))
+    if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [credentials.database]).fetchone():
+        connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))

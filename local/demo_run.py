@@ -1,0 +1,150 @@
+"""The demo from start to end: servers, services, a look a second, and the proof that nothing was lost."""
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from common.errors import ConfigError, HeartbeatError
+from common.settings import Credentials, Settings, load, load_credentials
+from local import demo_database, postgres
+from local.data_folder import locked
+from local.demo_figures import Gauge
+from local.demo_finish import finish
+from local.demo_progress import progress
+from local.demo_watch import Pipeline, watch
+from local.kafka import KafkaServer
+from local.ports import HOST, find_free_port
+from local.postgres import PostgresServer
+from local.services import DATA, ENGINES, PRODUCER, ROOT, Service
+
+FOLDERS: Final = tuple(DATA / name for name in ("postgres", "kafka", "services"))  # each locked by those who use it
+IN_USE_S: Final = 2.0  # before a second demo is refused
+HURRIED_STOP_S: Final = 3.0  # for services whose broker or database is gone, say: they would wait for it
+
+# The usual ports; any free one where they are taken.
+KAFKA_PORT: Final = 9094
+POSTGRES_PORT: Final = 5434
+METRICS_PORTS: Final = {"HEARTBEAT_PRODUCER__METRICS_PORT": 9101, "HEARTBEAT_CONSUMER__METRICS_PORT": 9102}
+
+ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run() -> int:
+    """Run the demo and give its exit code; Ctrl-C, SIGTERM and SIGHUP end it cleanly at any moment."""
+    for number in ENDINGS:
+        signal.signal(number, signal.default_int_handler)  # KeyboardInterrupt
+    try:
+        os.chdir(ROOT)
+        seconds = read_seconds(os.environ)
+        settings, credentials = load(Path("config.yml")), load_credentials()
+        with locked(DATA, patience_s=IN_USE_S), nothing_left():
+            return demonstrate(settings, credentials, seconds)
+    except KeyboardInterrupt:
+        return 0
+    except HeartbeatError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+def read_seconds(environment: Mapping[str, str]) -> float | None:
+    """
+    Give how long to run; None: until Ctrl-C.
+
+    Raises:
+        ConfigError: DEMO_SECONDS is no number above 0.
+    """
+    text = environment.get("DEMO_SECONDS", "")
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(
+            f"DEMO_SECONDS: must be a number above 0 (got {text!r})", hint="For a minute: DEMO_SECONDS=60."
+        )
+    return seconds
+
+
+@contextlib.contextmanager
+def nothing_left() -> Iterator[None]:
+    """Begin when nothing of an earlier run is left, and end when nothing of this one is, whatever interrupts it."""
+    wait_until_unused()
+    try:
+        yield
+    except BaseException as error:
+        # Ctrl-C may come before a process that was just started has a name here: then only the traceback still holds
+        # its pipe and its lock, and it stops once these are let go.
+        traceback.clear_frames(error.__traceback__)
+        raise
+    finally:
+        for number in ENDINGS:
+            signal.signal(number, signal.SIG_IGN)  # all has been told to stop; what is left takes a moment
+        wait_until_unused()
+
+
+def wait_until_unused() -> None:
+    """Wait until no process uses a folder: one that was being started when Ctrl-C came, say."""
+    for folder in FOLDERS:
+        with locked(folder):
+            pass
+
+
+def demonstrate(settings: Settings, credentials: Credentials, seconds: float | None) -> int:
+    """Start everything, watch it, stop it and check the books; give the exit code."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    with contextlib.ExitStack() as stack:
+        with progress(console, "starting PostgreSQL and Kafka"):
+            database = stack.enter_context(PostgresServer(DATA / "postgres", find_free_port(POSTGRES_PORT)))
+            kafka = stack.enter_context(KafkaServer(DATA / "kafka", find_free_port(KAFKA_PORT)))
+            conninfo = demo_database.prepare(database, credentials)
+        login = f"-h localhost -p {database.port} -U {credentials.username} -d {credentials.database}"
+        addresses = (
+            f"Kafka       {kafka.bootstrap_servers}, topic {settings.kafka.topic}",
+            f"PostgreSQL  {psql()} {login}  (password: .env)",
+        )
+        for line in addresses:
+            console.print(line)
+
+        gauge = stack.enter_context(Gauge(kafka.bootstrap_servers, conninfo, settings.kafka.topic))
+        lock = stack.enter_context(locked(DATA / "services"))
+        environment = environment_of_services(kafka, database)
+        producer = Service("producer", PRODUCER, environment, keep_fds=[lock])
+        stack.callback(producer.stop, HURRIED_STOP_S)
+        consumer = Service("consumer", ENGINES["consumer"], environment, keep_fds=[lock])
+        stack.callback(consumer.stop, HURRIED_STOP_S)
+        pipeline = Pipeline(producer, consumer, (kafka, database), gauge, addresses)
+        hurried = False
+        try:
+            watch(pipeline, console, seconds)
+        except KeyboardInterrupt:
+            hurried = True
+            console.print("\nCtrl-C: stopping everything; once more: without checking the books")
+        return finish(pipeline, console, environment, lock=lock, hurried=hurried)
+
+
+def environment_of_services(kafka: KafkaServer, database: PostgresServer) -> dict[str, str]:
+    """Give the environment that points our services at these servers; anything else stays as the person set it."""
+    metrics = {name: str(find_free_port(port)) for name, port in METRICS_PORTS.items()}
+    return {
+        **metrics,
+        **os.environ,
+        "HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "HEARTBEAT_POSTGRESQL__HOST": HOST,
+        "HEARTBEAT_POSTGRESQL__PORT": str(database.port),
+        "HEARTBEAT_LOGGING__FORMAT": "json",
+    }
+
+
+def psql() -> str:
+    """Give how to call psql here: the person's own, or the one that came with the server."""
+    return "psql" if shutil.which("psql") else os.path.relpath(postgres.program("psql"))

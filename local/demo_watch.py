@@ -1,0 +1,86 @@
+"""Watching the demo: a look a second, drawn, until the time is up, Ctrl-C, or something ends by itself."""
+
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+
+from common.errors import OutageError
+from local import demo_view
+from local.demo_figures import Figures, Gauge
+from local.errors import LocalServerError
+from local.server import LocalServer
+from local.services import Service
+
+LOOK_S: Final = 1.0
+FIRST_SENT_S: Final = 60.0  # from the services' start to the first heartbeat; it takes 2 s
+BLIND_S: Final = 20.0  # how long a look may fail before it is an error; there is no topic in the first moment
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything that runs."""
+
+    producer: Service
+    consumer: Service
+    servers: tuple[LocalServer, ...]
+    gauge: Gauge
+    addresses: tuple[str, ...]  # for people
+
+    def check(self) -> None:
+        """
+        See that all of it runs.
+
+        Raises:
+            LocalServerError: Something ended by itself; the message ends with what it said last.
+        """
+        for server in self.servers:
+            if (code := server.exit_code()) is not None:
+                raise LocalServerError(
+                    f"{server.name} ended by itself, exit code {code}; it said last:{server.log_tail()}",
+                    hint=f"The whole log is {server.log_path}.",
+                )
+        self.producer.check()
+        self.consumer.check()
+
+
+def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
+    """
+    Show the pipeline, for so many seconds from the first heartbeat sent; None: until an exception ends it.
+
+    Raises:
+        LocalServerError: Something ended by itself, or nothing is sent.
+        OutageError: Kafka or PostgreSQL cannot be looked at.
+    """
+    begun = seen = time.monotonic()
+    first_sent: float | None = None
+    figures = Figures()
+    with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
+        while True:
+            pipeline.check()
+            now = time.monotonic()
+            try:
+                figures, seen = pipeline.gauge.look(), now
+            except OutageError:
+                if now - seen > BLIND_S:
+                    raise
+            sent, stored = pipeline.producer.latest("Sent"), pipeline.consumer.latest("Stored")
+            if first_sent is None and sent:
+                first_sent = now
+            if first_sent is None and now - begun > FIRST_SENT_S:
+                raise LocalServerError(
+                    f"nothing was sent within {FIRST_SENT_S:.0f} s; the producer said last:{pipeline.producer.said()}",
+                    hint="See what it waits for.",
+                )
+            running_s = now - first_sent if first_sent else 0.0
+            scene = demo_view.Scene(running_s, sent, stored, figures, pipeline.addresses)
+            if live:
+                live.update(demo_view.picture(scene), refresh=True)
+            else:
+                console.print(demo_view.plain(scene))
+            if seconds and running_s >= seconds:
+                return
+            time.sleep(min(LOOK_S, seconds - running_s) if seconds else LOOK_S)

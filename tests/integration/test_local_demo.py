@@ -1,0 +1,208 @@
+"""`python -m local.demo` in a fresh copy of the project: it proves its books, goes on, and leaves nothing running."""
+
+import contextlib
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+GONE_S = 20.0  # in which nothing may be left after a SIGKILL; it takes a second, unless a starting broker hangs (5 s)
+PARTS = ("common", "config.yml", "consumer", "db", "local", "producer", ".env")
+
+
+class Demo:
+    """One run of the demo, in a session of its own as a terminal's would be."""
+
+    def __init__(self, folder: Path, output: int, **environment: str) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local.demo"],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Signal the whole foreground group, as a terminal does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def running(self) -> list[psutil.Process]:
+        """Give every process that works in the copy or on its data."""
+        return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def find(self, words: str) -> psutil.Process | None:
+        """Give the service or server whose command has these words."""
+        found = [
+            p for p in self.running() if words in " ".join(p.cmdline()) and "supervisor" not in " ".join(p.cmdline())
+        ]
+        return found[0] if found else None
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            return str(self.folder) in " ".join([process.cwd(), *process.cmdline()])
+        return False
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the project with no data, and the jars that are here already."""
+    copy = tmp_path / "copy"
+    for part in PARTS:
+        place = copy / part
+        place.parent.mkdir(exist_ok=True)
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, place)
+    (ROOT / ".local" / "jars").mkdir(parents=True, exist_ok=True)
+    (copy / ".local").mkdir()
+    (copy / ".local" / "jars").symlink_to(ROOT / ".local" / "jars")
+    return copy
+
+
+@pytest.fixture
+def demo(folder: Path) -> Iterator[Callable[..., tuple[Demo, Path]]]:
+    """Give a function that starts the demo; its output goes to the file returned."""
+    runs: list[Demo] = []
+
+    def start(**environment: str) -> tuple[Demo, Path]:
+        output = folder.parent / f"output-{len(runs)}"
+        with output.open("wb") as file:
+            runs.append(Demo(folder, file.fileno(), **environment))
+        return runs[-1], output
+
+    yield start
+    for run in runs:
+        run.interrupt(signal.SIGKILL)
+        run.process.wait()
+
+
+def wait_until(condition: Callable[[], object], deadline_s: float = 60) -> None:
+    """Wait for a condition, looking ten times a second."""
+    deadline = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_demo_balances_its_books_and_the_next_one_goes_on(demo: Callable[..., tuple[Demo, Path]]) -> None:
+    """The first command of the README: rows flow, nothing is lost, and data stays."""
+    rows = []
+    for _ in range(2):
+        run, output = demo(DEMO_SECONDS="2")
+        assert run.process.wait(60) == 0, output.read_text()
+        assert run.running() == []
+        said = output.read_text()
+        balance = re.search(r"the books balance: (\d+) offsets passed .*; Kafka holds 0 more", said)
+        assert balance, said
+        rows.append(int(balance[1]))
+        assert re.search(r"Kafka {7}127\.0\.0\.1:\d+, topic heartbeats", said)
+        assert re.search(r"PostgreSQL {2}.*psql -h localhost -p \d+ -U admin -d heartbeat_db", said)
+
+    assert 2_000 <= rows[0] <= 6_000
+    assert 2_000 <= rows[1] - rows[0] <= 6_000
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("after_s", [0.8, 1.8, 3.0])
+def test_ctrl_c_while_starting_leaves_nothing_and_is_no_failure(
+    demo: Callable[..., tuple[Demo, Path]], after_s: float
+) -> None:
+    """Somebody changes their mind while initdb, the broker or the services come up."""
+    run, output = demo()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        run.process.wait(after_s)
+
+    run.interrupt()
+
+    assert run.process.wait(40) == 0, output.read_text()
+    assert run.running() == []
+    assert "Traceback" not in output.read_text()
+
+
+@pytest.mark.fault
+def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Path) -> None:
+    """The usual end of a demo."""
+    terminal, inside = pty.openpty()
+    run = Demo(folder, inside, TERM="xterm", COLUMNS="80", LINES="24")
+    os.close(inside)
+    os.set_blocking(terminal, False)
+    said = bytearray()
+
+    def heard(words: str) -> bool:
+        with contextlib.suppress(OSError):  # nothing to read now; or everything has ended
+            said.extend(os.read(terminal, 65536))
+        return words.encode() in said
+
+    try:
+        wait_until(lambda: heard("newest rows") and heard("CUST-"))
+        run.interrupt()
+        wait_until(lambda: heard("the books balance"))
+        wait_until(lambda: heard("") and run.process.poll() is not None)
+    finally:
+        run.interrupt(signal.SIGKILL)
+        os.close(terminal)
+
+    assert run.process.wait() == 0
+    assert run.running() == []
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize(("words", "name"), [("-m consumer", "the consumer"), ("kafka.Kafka", "kafka")])
+def test_what_ends_by_itself_is_named(demo: Callable[..., tuple[Demo, Path]], words: str, name: str) -> None:
+    """A picture that stands still explains nothing."""
+    run, output = demo()
+    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()))
+    victim = run.find(words)
+    assert victim is not None
+
+    victim.kill()
+
+    assert run.process.wait(60) == 1
+    assert re.search(
+        rf"^{name} ended by itself, exit code 137; it said last:\n    (.|\n)*\nHINT: ", output.read_text(), re.MULTILINE
+    )
+    assert run.running() == []
+
+
+@pytest.mark.fault
+def test_nothing_is_left_of_a_demo_that_was_killed(demo: Callable[..., tuple[Demo, Path]]) -> None:
+    """Broker, postmaster, backends and services go, though nobody could tell them to."""
+    run, output = demo()
+    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()))
+    assert len(run.running()) > 10
+
+    run.interrupt(signal.SIGKILL)
+
+    wait_until(lambda: run.running() == [], GONE_S)
+
+
+def test_second_demo_at_once_is_refused(demo: Callable[..., tuple[Demo, Path]]) -> None:
+    """Two of them would share one folder of data."""
+    first, _ = demo()
+    wait_until(lambda: first.find("local.demo") and (first.folder / ".local" / "demo" / "lock").exists())
+
+    second, output = demo()
+
+    assert second.process.wait(30) == 1
+    assert "another process uses it\nHINT: " in output.read_text()
+    first.interrupt()
+    assert first.process.wait(40) == 0
