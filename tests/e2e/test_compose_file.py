@@ -1,0 +1,148 @@
+"""The resolved compose file: what is published, pinned, bounded and allowed. Nothing is started."""
+
+import json
+import re
+import shutil
+import subprocess
+from typing import Final
+
+import pytest
+
+from common.settings import load
+from consumer.worker import DRAIN_S
+from tests.e2e.stack import SERVICES, Resolved, resolve
+from tests.pipeline import ROOT
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
+
+# Address on the host, port in the container.
+PUBLISHED: Final = {
+    "kafka": ("127.0.0.1", "9094", 9094),
+    "kafka-ui": ("127.0.0.1", "8080", 8080),
+    "postgresql": ("127.0.0.1", "5434", 5432),
+    "grafana": ("127.0.0.1", "3000", 3000),
+}
+IMAGES: Final = {
+    "kafka": r"apache/kafka:4\.1\.1",
+    "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v1\.4\.2",
+    "postgresql": r"postgres:17",
+    "schema": r"postgres:17",
+    "grafana": r"grafana/grafana:12\.4\.\d+",
+}
+SECONDS: Final = re.compile(r"(?:(\d+)m)?(?:(\d+)s)?")
+
+
+def seconds(duration: str) -> int:
+    """Read compose's durations: 45s, 1m0s."""
+    minutes, rest = SECONDS.fullmatch(duration).groups(default="0")  # type: ignore[union-attr]  # else the test fails
+    return 60 * int(minutes) + int(rest)
+
+
+def test_ports_are_the_known_ones_and_only_on_this_machine(services: Resolved) -> None:
+    """Development passwords are committed: what listens on every address is open to everybody in the café."""
+    published = {
+        name: tuple((port["host_ip"], port["published"], port["target"]) for port in service["ports"])
+        for name, service in services.items()
+        if service.get("ports")
+    }
+
+    assert published == {name: (port,) for name, port in PUBLISHED.items()}
+
+
+def test_a_taken_port_can_be_changed_and_kafka_advertises_the_new_one() -> None:
+    """A client is sent to the advertised address: with the old port there it would never arrive."""
+    kafka = resolve(KAFKA_PORT="19094")["kafka"]
+
+    assert kafka["ports"][0]["published"] == "19094"
+    assert kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"] == "INTERNAL://kafka:9092,EXTERNAL://localhost:19094"
+
+
+@pytest.mark.parametrize("name", sorted(IMAGES))
+def test_image_is_pinned(services: Resolved, name: str) -> None:
+    """The same file starts the same programs next year."""
+    assert re.fullmatch(IMAGES[name], services[name]["image"])
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_service_has_no_privilege(services: Resolved, name: str) -> None:
+    """Whoever takes over a service has a process without rights on a file system that cannot be written to."""
+    service = services[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"cap_add", "privileged", "pid", "ipc", "network_mode", "devices", "userns_mode"} & service.keys()
+    assert all(volume["read_only"] for volume in service.get("volumes", []) if volume["type"] == "bind")
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_service_is_bounded_and_comes_back(services: Resolved, name: str) -> None:
+    """Neither memory nor logs eat the machine, and a service that died is started again; the schema's job ends."""
+    service = services[name]
+
+    assert int(service["mem_limit"]) <= 1024**3
+    assert service["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+    assert service["restart"] == ("no" if name == "schema" else "unless-stopped")
+    assert "container_name" not in service  # or --scale would not work
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES - {"schema"}))
+def test_service_has_a_health_check(services: Resolved, name: str) -> None:
+    """Start-up goes by health, never by time; the services built here bring theirs in the image."""
+    if "build" in services[name]:
+        dockerfile = (ROOT / services[name]["build"]["dockerfile"]).read_text(encoding="utf-8")
+
+        assert re.search(r'^HEALTHCHECK .* CMD \["', dockerfile, re.MULTILINE)
+    else:
+        assert services[name]["healthcheck"]["test"][0] == "CMD"
+
+
+def test_services_start_in_the_order_of_their_health(services: Resolved) -> None:
+    """Whoever needs a server waits until it answers, and whoever needs the tables until they are there."""
+    order = {
+        name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()}
+        for name, service in services.items()
+    }
+
+    assert order == {
+        "kafka": {},
+        "postgresql": {},
+        "schema": {"postgresql": "service_healthy"},
+        "producer": {"kafka": "service_healthy"},
+        "consumer": {"kafka": "service_healthy", "schema": "service_completed_successfully"},
+        "grafana": {"schema": "service_completed_successfully"},
+        "kafka-ui": {"kafka": "service_healthy"},
+    }
+
+
+def test_a_stop_waits_for_what_is_under_way(services: Resolved) -> None:
+    """Docker kills after ten seconds by default."""
+    flush_timeout_s = load(ROOT / "config.yml").producer.flush_timeout_s
+
+    assert seconds(services["consumer"]["stop_grace_period"]) > DRAIN_S
+    assert seconds(services["producer"]["stop_grace_period"]) > flush_timeout_s
+
+
+def test_data_is_on_named_volumes(services: Resolved) -> None:
+    """`down` removes containers; nameless volumes would be lost with them, or pile up."""
+    volumes = {
+        name: {v["target"]: v["source"] for v in service.get("volumes", []) if v["type"] == "volume"}
+        for name, service in services.items()
+    }
+
+    assert {name: found for name, found in volumes.items() if found} == {
+        "kafka": {"/var/lib/kafka/data": "kafka-data"},
+        "postgresql": {"/var/lib/postgresql/data": "postgresql-data"},
+        "grafana": {"/var/lib/grafana": "grafana-data"},
+    }
+    assert services["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
+
+
+def test_the_standalone_command_reads_the_file_alike() -> None:
+    """`docker-compose` with a hyphen is what many type."""
+    command = shutil.which("docker-compose")
+    if command is None:
+        pytest.skip("docker-compose is not installed")
+    done = subprocess.run([command, "config", "--format", "json"], cwd=ROOT, capture_output=True, check=True)
+
+    assert json.loads(done.stdout)["services"].keys() == resolve().keys()
