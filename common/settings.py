@@ -89,6 +89,9 @@ class Consumer(Section):
     max_payload_bytes: Annotated[int, Field(ge=0, le=512 * 1024**2)] = 1024**2  # kept of a quarantined payload
     synchronous_commit: bool = True
     skip_expired: bool = False  # go on past messages that Kafka dropped before they were read
+    retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
+    rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
+    rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # of what dashboards read; 0: for ever
     metrics_host: str = "127.0.0.1"
     metrics_port: MetricsPort = 9102
     librdkafka: Options = Field(default_factory=dict, repr=False)

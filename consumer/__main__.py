@@ -13,6 +13,7 @@ from common.topic import ensure_topic
 from common.validation import decoder
 from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
+from consumer.maintenance import Maintenance
 from consumer.postgres_store import PostgresStore
 from consumer.worker import Worker
 
@@ -75,7 +76,12 @@ def consume(config: Path) -> int:
         decoder(timedelta(seconds=settings.consumer.max_future_s)),
         health,
     )
-    worker.run(stop)
+    maintenance = Maintenance(settings, credentials)
+    maintenance.start()
+    try:
+        worker.run(stop)
+    finally:
+        maintenance.stop()
     log.info("consumer stopped")
     return 0
 

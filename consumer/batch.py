@@ -79,12 +79,13 @@ class Batch:
     sources: list[Record]
     rejected: list[Rejected]
     newest_ms: int
+    minutes: set[str]  # of the rows, as `2026-11-22T09:00`: their rollups become outdated
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> "Batch":
         """Decode every record; each ends in exactly one of `lines` and `rejected`."""
-        batch = cls(generation, slices, [], [], [], 0)
-        add_line, add_source = batch.lines.append, batch.sources.append
+        batch = cls(generation, slices, [], [], [], 0, set())
+        add_line, add_source, add_minute = batch.lines.append, batch.sources.append, batch.minutes.add
         for part in slices:
             first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
             for record in part.records:
@@ -94,8 +95,10 @@ class Batch:
                 if isinstance(verdict, Reason):
                     batch.rejected.append(Rejected(row_id, record, verdict))
                 else:
-                    add_line(f"{row_id}\t{verdict['timestamp']}\t{verdict['heart_rate']}\t{verdict['customer_id']}")
+                    time = verdict["timestamp"]
+                    add_line(f"{row_id}\t{time}\t{verdict['heart_rate']}\t{verdict['customer_id']}")
                     add_source(record)
+                    add_minute(time[:16])
             if part.records:
                 batch.newest_ms = max(batch.newest_ms, appended_ms)
         return batch

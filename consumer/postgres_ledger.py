@@ -12,8 +12,12 @@ from consumer.errors import StaleOwnerError
 
 LAST_GENERATION: Final = 127  # 7 bits of a row's id
 
-# The fence: a row is updated only where the books stand where the batch began.
+# The fence: a row is updated only where the books stand where the batch began. On the same trip, the rollups' minutes
+# are noted.
 ADVANCE: Final = """
+WITH noted AS (
+    INSERT INTO heartbeats_touched (minute) SELECT unnest(%(minutes)s::timestamptz[])
+)
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
     skipped = ledger.skipped + step.skipped, updated_at = clock_timestamp()
@@ -110,6 +114,7 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
             "stored": [step.stored for step in steps],
             "rejected": [step.rejected for step in steps],
             "skipped": [step.skipped for step in steps],
+            "minutes": [f"{minute}:00Z" for minute in batch.minutes],
         },
     ).rowcount
     if advanced != len(steps):

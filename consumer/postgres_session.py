@@ -21,7 +21,7 @@ CONNECTION: Final = {
 }
 SESSION: Final = (
     "-c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c lock_timeout=10s -c statement_timeout=60s"
-    " -c idle_in_transaction_session_timeout=60s -c tcp_user_timeout=10s -c synchronous_commit={synchronous_commit}"
+    " -c idle_in_transaction_session_timeout=60s -c tcp_user_timeout=10s"
 )
 # A stalled consumer inside COPY holds ids that its successor waits for, and its backend heeds no timeout.
 # Only sessions of our own kind and role are ended; that is harmless, for the books tell them that they are late.
@@ -40,12 +40,14 @@ class Session:
         settings: Address and libpq parameters.
         credentials: Who we are.
         name: The application's name that PostgreSQL shows.
+        limits: Server options that go over the usual ones.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials, name: str) -> None:
+    def __init__(self, settings: Settings, credentials: Credentials, name: str, limits: str = "") -> None:
         self._settings = settings
         self._credentials = credentials
         self._name = name
+        self._limits = limits
         self._connection: psycopg.Connection | None = None
 
     def run(self, tried: str, action: Callable[[psycopg.Connection], T]) -> T:
@@ -89,7 +91,8 @@ class Session:
             self._connection = None
 
     def _connect(self) -> psycopg.Connection:
-        address = self._settings.postgresql
+        address, consumer = self._settings.postgresql, self._settings.consumer
+        durable = "on" if consumer.synchronous_commit else "off"
         parameters: dict[str, Any] = {
             **CONNECTION,
             "host": address.host,
@@ -98,7 +101,7 @@ class Session:
             "password": self._credentials.password.get_secret_value(),
             "dbname": self._credentials.database,
             "application_name": self._name,
-            "options": SESSION.format(synchronous_commit="on" if self._settings.consumer.synchronous_commit else "off"),
+            "options": f"{SESSION} -c synchronous_commit={durable} {self._limits}",
             **address.libpq,
         }
         return psycopg.connect(psycopg.conninfo.make_conninfo(**parameters), autocommit=True)

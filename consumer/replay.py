@@ -29,6 +29,7 @@ ORDER BY id LIMIT %(chunk)s
 STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "DELETE FROM rejected_heartbeats WHERE id = ANY (%s)"
+NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT unnest(%s::timestamptz[])"
 # The books follow in the same transaction: what was rejected is stored now.
 REBOOK: Final = """
 UPDATE kafka_ledger AS ledger
@@ -86,6 +87,7 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
 ) -> int | None:
     """Replay the messages behind id `after` in one transaction; the last id looked at, None when there are no more."""
     moved: list[int] = []
+    minutes: list[str] = []
     kept: Counter[str] = Counter()
     with connection.transaction(force_rollback=dry_run):
         connection.execute(ONE_AT_A_TIME)
@@ -105,12 +107,14 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
+                minutes.append(f"{verdict['timestamp'][:16]}:00Z")
         if connection.execute(RELEASE, (moved,)).rowcount != len(moved):
             raise OutageError(
                 "cannot replay the quarantine: messages vanished from it meanwhile",
                 hint="Retention dropped them at this moment; run the replay again.",
             )
         connection.execute(REBOOK, (moved,))
+        connection.execute(NOTE, (minutes,))
     outcome.moved += len(moved)
     outcome.kept += kept
     return taken[-1][0] if taken else None

@@ -32,7 +32,8 @@ REVOKE ALL ON DATABASE :"database" FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON FUNCTION make_heartbeats_partition FROM PUBLIC, :"reader";
+REVOKE ALL ON FUNCTION make_heartbeats_partition, refresh_rollups, heartbeats_days_due, drop_heartbeats_day, drop_strays,
+    drop_rejected, drop_rollups FROM PUBLIC, :"reader";
 GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
 GRANT USAGE ON SCHEMA public TO :"consumer", :"reader";
 
@@ -42,12 +43,17 @@ ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_password';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 GRANT SELECT, INSERT, DELETE ON rejected_heartbeats TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
-GRANT EXECUTE ON FUNCTION make_heartbeats_partition TO :"consumer";
+GRANT INSERT ON heartbeats_touched TO :"consumer";
+GRANT EXECUTE ON FUNCTION make_heartbeats_partition, refresh_rollups, heartbeats_days_due, drop_heartbeats_day,
+    drop_strays, drop_rejected, drop_rollups TO :"consumer";
 
 -- The reader, for Grafana, which passes on whatever SQL a person types.
 ALTER ROLE :"reader" LOGIN PASSWORD :'reader_password' CONNECTION LIMIT 20;
 ALTER ROLE :"reader" SET default_transaction_read_only = on;
 ALTER ROLE :"reader" SET statement_timeout = '10s';
+-- A dashboard asks many small questions at once: compiling them or sharing them out costs more than it saves.
+ALTER ROLE :"reader" SET jit = off;
+ALTER ROLE :"reader" SET max_parallel_workers_per_gather = 0;
 ALTER ROLE :"reader" SET idle_in_transaction_session_timeout = '10s';
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"reader";
 COMMIT;

@@ -141,6 +141,277 @@ COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out o
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';
 
+-- Rollups --------------------------------------------------------------------------------------------------------
+
+-- Each transaction that stores heartbeats notes here which minutes it touched: inserts alone, so nobody waits for
+-- anybody. A minute without a note is exact in both rollups; one with a note is to be read from heartbeats.
+CREATE TABLE IF NOT EXISTS heartbeats_touched (
+    minute   timestamptz NOT NULL,
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE heartbeats_touched IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() works them off';
+
+CREATE TABLE IF NOT EXISTS heartbeats_per_minute (
+    customer_id varchar     NOT NULL COLLATE "C",
+    minute      timestamptz NOT NULL,
+    readings    integer     NOT NULL,
+    sum_bpm     bigint      NOT NULL,
+    min_bpm     smallint    NOT NULL,
+    max_bpm     smallint    NOT NULL,
+    low         integer     NOT NULL,
+    high        integer     NOT NULL,
+    PRIMARY KEY (customer_id, minute)
+);
+CREATE INDEX IF NOT EXISTS idx_per_minute ON heartbeats_per_minute (minute);
+COMMENT ON TABLE heartbeats_per_minute IS 'Rollup per customer and minute; average: sum_bpm / readings';
+COMMENT ON COLUMN heartbeats_per_minute.low IS 'Readings below 60';
+COMMENT ON COLUMN heartbeats_per_minute.high IS 'Readings above 100';
+
+CREATE TABLE IF NOT EXISTS heartbeats_fleet (
+    width_s  integer     NOT NULL CHECK (width_s IN (10, 60, 600, 3600)),
+    bucket   timestamptz NOT NULL,
+    readings bigint      NOT NULL,
+    sum_bpm  bigint      NOT NULL,
+    min_bpm  smallint    NOT NULL,
+    max_bpm  smallint    NOT NULL,
+    low      bigint      NOT NULL,
+    high     bigint      NOT NULL,
+    p05      smallint    NOT NULL,
+    p50      smallint    NOT NULL,
+    p95      smallint    NOT NULL,
+    bpm      smallint[]  NOT NULL,
+    counts   bigint[]    NOT NULL,
+    PRIMARY KEY (width_s, bucket)
+);
+COMMENT ON TABLE heartbeats_fleet IS 'Rollup of all customers per 10 s, and of that per minute, 10 minutes and hour';
+COMMENT ON COLUMN heartbeats_fleet.bucket IS 'Begin of the bucket, which is width_s seconds wide';
+COMMENT ON COLUMN heartbeats_fleet.bpm IS 'Histogram: the heart rates that occurred, with their counts in the other array; percentiles come from it';
+
+-- What retention has dropped cannot be summed up again.
+CREATE TABLE IF NOT EXISTS heartbeats_horizon (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    dropped_before timestamptz NOT NULL
+);
+COMMENT ON TABLE heartbeats_horizon IS 'Up to when retention has dropped heartbeats; their rollups stay as they are';
+
+-- Sums histograms up into one row of heartbeats_fleet.
+CREATE OR REPLACE FUNCTION sum_up_fleet(width_s integer, bucket timestamptz, bpm smallint[], counts bigint[])
+    RETURNS heartbeats_fleet LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    WITH summed AS (
+        SELECT rate, sum(number)::bigint AS number FROM unnest(bpm, counts) AS pair (rate, number) GROUP BY rate
+    ), ranked AS (
+        SELECT rate, number, sum(number) OVER (ORDER BY rate) AS up_to, sum(number) OVER () AS total FROM summed
+    )
+    SELECT ROW(
+        width_s, bucket, sum(number)::bigint, sum(number * rate)::bigint, min(rate), max(rate),
+        coalesce(sum(number) FILTER (WHERE rate < 60), 0)::bigint,
+        coalesce(sum(number) FILTER (WHERE rate > 100), 0)::bigint,
+        min(rate) FILTER (WHERE up_to >= 0.05 * total), min(rate) FILTER (WHERE up_to >= 0.5 * total),
+        min(rate) FILTER (WHERE up_to >= 0.95 * total),
+        array_agg(rate ORDER BY rate), array_agg(number ORDER BY rate)
+    )::heartbeats_fleet FROM ranked
+);
+
+-- The rollups of one stretch of heartbeats, from the rows themselves: for the minutes that have notes.
+CREATE OR REPLACE FUNCTION fleet_from_heartbeats(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
+    LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT (sum_up_fleet(10, bucket, array_agg(heart_rate::smallint), array_agg(number))).*
+    FROM (
+        SELECT date_bin(interval '10 s', "timestamp", timestamptz '2000-01-01 00:00:00+00') AS bucket, heart_rate, count(*) AS number
+        FROM heartbeats WHERE "timestamp" >= begins AND "timestamp" < ends GROUP BY 1, 2
+    ) AS counted
+    GROUP BY bucket;
+END;
+
+-- Works off the notes: each minute once it has been quiet for five seconds, or noted for a minute. The notes go first,
+-- the sums are taken after: what is stored in between leaves a note of its own.
+CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    picked timestamptz[];
+    horizon timestamptz := coalesce((SELECT dropped_before FROM heartbeats_horizon), '-infinity');
+    wide integer;
+    fine integer := 10;
+    one timestamptz;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('heartbeat rollups', 0)) THEN
+        RETURN 0;
+    END IF;
+    SELECT array_agg(minute) INTO picked FROM (
+        SELECT minute FROM heartbeats_touched GROUP BY minute
+        HAVING max(noted_at) < clock_timestamp() - interval '5 s' OR min(noted_at) < clock_timestamp() - interval '60 s'
+        ORDER BY min(noted_at) LIMIT most
+    ) AS due;
+    IF picked IS NULL THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM heartbeats_touched WHERE minute = ANY (picked);
+    picked := ARRAY(SELECT minute FROM unnest(picked) AS minute WHERE minute >= horizon);
+
+    DELETE FROM heartbeats_per_minute WHERE minute = ANY (picked);
+    FOREACH one IN ARRAY picked LOOP  -- one minute at a time: its bounds let the planner see a single day's partition
+        EXECUTE format(
+            'INSERT INTO heartbeats_per_minute
+             SELECT customer_id, %1$L::timestamptz, count(*), sum(heart_rate), min(heart_rate), max(heart_rate),
+                    count(*) FILTER (WHERE heart_rate < 60), count(*) FILTER (WHERE heart_rate > 100)
+             FROM heartbeats WHERE "timestamp" >= %1$L AND "timestamp" < %2$L GROUP BY customer_id',
+            one, one + interval '1 minute');
+        DELETE FROM heartbeats_fleet WHERE width_s = 10 AND bucket >= one AND bucket < one + interval '1 minute';
+        INSERT INTO heartbeats_fleet SELECT * FROM fleet_from_heartbeats(one, one + interval '1 minute');
+    END LOOP;
+    FOREACH wide IN ARRAY ARRAY[60, 600, 3600] LOOP
+        FOR one IN
+            SELECT DISTINCT date_bin(make_interval(secs => wide), minute, timestamptz '2000-01-01 00:00:00+00') FROM unnest(picked) AS minute
+        LOOP
+            DELETE FROM heartbeats_fleet WHERE width_s = wide AND bucket = one;
+            INSERT INTO heartbeats_fleet
+            SELECT (sum_up_fleet(wide, one, array_agg(rate), array_agg(number))).*
+            FROM heartbeats_fleet, unnest(bpm, counts) AS pair (rate, number)
+            WHERE width_s = fine AND bucket >= one AND bucket < one + make_interval(secs => wide)
+            HAVING count(*) > 0;
+        END LOOP;
+        fine := wide;
+    END LOOP;
+    RETURN cardinality(picked);
+END
+$$;
+COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; called by the consumers, one at a time. Returns how many';
+
+-- For dashboards: the coarsest rollup that still draws a line, and heartbeats themselves for minutes that have notes.
+CREATE OR REPLACE FUNCTION fleet_history(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
+    LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    span interval := ends - begins;
+    width integer := CASE WHEN span <= interval '65 min' THEN 10 WHEN span <= interval '6 h' THEN 60
+                          WHEN span <= interval '50 h' THEN 600 ELSE 3600 END;
+BEGIN
+    RETURN QUERY
+        SELECT * FROM heartbeats_fleet AS fleet
+        WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '2000-01-01 00:00:00+00') AND bucket <= ends
+          AND (width > 10 OR NOT EXISTS (SELECT FROM heartbeats_touched
+                                         WHERE minute = date_bin(interval '1 minute', fleet.bucket, timestamptz '2000-01-01 00:00:00+00')));
+    IF width = 10 THEN
+        RETURN QUERY
+            SELECT fresh.* FROM (SELECT DISTINCT minute FROM heartbeats_touched
+                                 WHERE minute > begins - interval '1 minute' AND minute <= ends) AS noted,
+                 LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '2000-01-01 00:00:00+00')),
+                                               least(minute + interval '1 minute', ends)) AS fresh;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour';
+
+-- Retention ------------------------------------------------------------------------------------------------------
+
+-- Drops one day's heartbeats, and tallies them in the books. Counted under a lock that only writers of that day meet;
+-- the lock that everybody meets is taken last and held for a blink.
+CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    partition_name text := 'heartbeats_' || to_char(day, 'YYYYMMDD');
+    dropped bigint;
+BEGIN
+    IF to_regclass(partition_name) IS NULL THEN
+        RETURN 0;
+    END IF;
+    EXECUTE format('LOCK TABLE %I IN SHARE MODE', partition_name);
+    EXECUTE format(
+        'CREATE TEMPORARY TABLE tally ON COMMIT DROP AS
+         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+         FROM %I GROUP BY 1, 2', partition_name);
+    EXECUTE format('DROP TABLE %I', partition_name);
+    UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
+    FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition;
+    INSERT INTO heartbeats_horizon (dropped_before) VALUES ((day + 1)::timestamp AT TIME ZONE 'UTC')
+    ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    SELECT coalesce(sum(number), 0) INTO dropped FROM tally;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped';
+
+-- The same for rows that never had a day of their own, and for quarantine and rollups: bounded bites, so that a
+-- transaction stays short.
+CREATE OR REPLACE FUNCTION drop_strays(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    WITH gone AS (
+        DELETE FROM heartbeats_default WHERE (id, "timestamp") IN (
+            SELECT id, "timestamp" FROM heartbeats_default WHERE "timestamp" < before LIMIT most)
+        RETURNING id
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM gone GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) FROM gone;
+END;
+COMMENT ON FUNCTION drop_strays IS 'Drops heartbeats of the default partition from before a moment, tallied in the books';
+
+CREATE OR REPLACE FUNCTION drop_rejected(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    WITH gone AS (
+        DELETE FROM rejected_heartbeats WHERE id IN (
+            SELECT id FROM rejected_heartbeats WHERE rejected_at < before LIMIT most)
+        RETURNING id
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM gone GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) FROM gone;
+END;
+COMMENT ON FUNCTION drop_rejected IS 'Drops quarantined messages from before a moment, tallied in the books';
+
+CREATE OR REPLACE FUNCTION drop_rollups(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    WITH minutes AS (
+        DELETE FROM heartbeats_per_minute WHERE (customer_id, minute) IN (
+            SELECT customer_id, minute FROM heartbeats_per_minute WHERE minute < before LIMIT most)
+        RETURNING 1
+    ), buckets AS (
+        DELETE FROM heartbeats_fleet WHERE (width_s, bucket) IN (
+            SELECT width_s, bucket FROM heartbeats_fleet WHERE bucket < before LIMIT most)
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM buckets);
+END;
+COMMENT ON FUNCTION drop_rollups IS 'Drops rollups from before a moment';
+
+-- What maintenance has to do: days that need a partition (the coming ones, and those of the last two months that wait
+-- in the default partition: senders of odd timestamps must not get a partition each), and days whose time is over.
+CREATE OR REPLACE FUNCTION heartbeats_days_due(oldest date, newest date, OUT day date, OUT todo text) RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    SELECT wanted.day, 'make'
+    FROM (
+        SELECT ((now() AT TIME ZONE 'UTC')::date + ahead) AS day FROM generate_series(0, newest - (now() AT TIME ZONE 'UTC')::date) AS ahead
+        UNION
+        SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date FROM heartbeats_default
+        WHERE "timestamp" >= greatest(oldest, (now() AT TIME ZONE 'UTC')::date - 60)::timestamp AT TIME ZONE 'UTC'
+          AND "timestamp" < (newest + 1)::timestamp AT TIME ZONE 'UTC'
+    ) AS wanted
+    WHERE to_regclass('heartbeats_' || to_char(wanted.day, 'YYYYMMDD')) IS NULL
+    UNION ALL
+    SELECT to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD'), 'drop'
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
+      AND to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD') < oldest
+    ORDER BY 1;
+END;
+COMMENT ON FUNCTION heartbeats_days_due IS 'Days to make or drop a partition for';
+
 -- The patients' view ---------------------------------------------------------------------------------------------
 
 CREATE OR REPLACE VIEW patient_heartbeats AS

@@ -1,0 +1,222 @@
+"""Rollups, partitions and retention: what keeps the disk bounded and dashboards quick."""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from common.errors import OutageError
+from common.settings import Consumer, Credentials, PostgreSQL, Settings
+from consumer.maintenance import Maintenance
+from tests.conftest import StartService
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+
+pytestmark = pytest.mark.integration
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def maintenance(database: Database) -> Iterator[Maintenance]:
+    """Without its thread: each step is called here."""
+    settings = Settings(
+        postgresql=PostgreSQL(host=database.server.host, port=database.server.port),
+        consumer=Consumer(retention_days=7, rejected_retention_days=7, rollup_retention_days=90),
+    )
+    credentials = Credentials.model_construct(  # the environment, and .env, would go over what is given
+        username=database.server.superuser, password=SecretStr(database.server.password), database=database.name
+    )
+    made = Maintenance(settings, credentials)
+    yield made
+    made.stop()
+
+
+def insert(database: Database, *times: datetime) -> None:
+    for number, time in enumerate(times):
+        database.query(
+            'INSERT INTO heartbeats (customer_id, "timestamp", heart_rate) VALUES (%s, %s, 70)', f"CUST-{number}", time
+        )
+
+
+def partition_of(database: Database, time: datetime) -> str:
+    return str(database.query('SELECT tableoid::regclass::text FROM heartbeats WHERE "timestamp" = %s', time)[0][0])
+
+
+ROLLUPS_DIFFER = """
+WITH raw AS (
+    SELECT customer_id, date_trunc('minute', "timestamp") AS minute, count(*), sum(heart_rate), min(heart_rate),
+           max(heart_rate), count(*) FILTER (WHERE heart_rate < 60), count(*) FILTER (WHERE heart_rate > 100)
+    FROM heartbeats GROUP BY 1, 2
+), rollup AS (SELECT * FROM heartbeats_per_minute)
+(TABLE raw EXCEPT TABLE rollup) UNION ALL (TABLE rollup EXCEPT TABLE raw)
+"""
+FLEET_DIFFERS = """
+WITH raw AS (
+    SELECT width, date_bin(make_interval(secs => width), "timestamp", '2000-01-01 00:00:00+00') AS bucket, count(*),
+           sum(heart_rate), min(heart_rate), max(heart_rate), count(*) FILTER (WHERE heart_rate < 60),
+           count(*) FILTER (WHERE heart_rate > 100), percentile_disc(0.05) WITHIN GROUP (ORDER BY heart_rate),
+           percentile_disc(0.5) WITHIN GROUP (ORDER BY heart_rate), percentile_disc(0.95) WITHIN GROUP (ORDER BY heart_rate)
+    FROM heartbeats, unnest(ARRAY[10, 60, 600, 3600]) AS width GROUP BY 1, 2
+), rollup AS (
+    SELECT width_s, bucket, readings, sum_bpm, min_bpm, max_bpm, low, high, p05, p50, p95 FROM heartbeats_fleet
+)
+(TABLE raw EXCEPT TABLE rollup) UNION ALL (TABLE rollup EXCEPT TABLE raw)
+"""
+
+
+NOTE_ALL = """
+INSERT INTO heartbeats_touched (minute) SELECT DISTINCT date_trunc('minute', "timestamp") FROM heartbeats
+"""
+AGE_ONE_REJECTED = """
+UPDATE rejected_heartbeats SET rejected_at = now() - interval '8 days'
+WHERE id = (SELECT min(id) FROM rejected_heartbeats)
+"""
+
+
+def make_notes_old(database: Database) -> None:
+    """As if a minute had passed: nobody waits for it."""
+    database.query("UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h'")
+
+
+def test_rollups_equal_the_rows_after_late_repeated_and_crashing_batches(
+    start: StartService, topic: Topic, database: Database, maintenance: Maintenance
+) -> None:
+    """A dashboard over a long range shows the same as the rows would, to the last reading."""
+    topic.create()
+    chance = random.Random(11)
+    now = datetime.now(UTC)
+    for turn in range(4):
+        rows = [
+            (row[0], now - timedelta(seconds=chance.uniform(0, 7200)), row[2]) for row in heartbeats(1500, seed=turn)
+        ]
+        topic.send((row[0].encode(), encode(row)) for row in rows)
+        crashing = start(
+            "tests.fault.faulty_consumer", "before-commit", "SIGKILL", "2", HEARTBEAT_CONSUMER__MAX_BATCH="400"
+        )
+        crashing.wait()
+        consumer = start("consumer")
+        eventually(lambda: database.passed() == topic.ends())
+        consumer.stop()
+        make_notes_old(database)
+        while maintenance.refresh_rollups():
+            pass
+
+        assert database.query("SELECT count(*) FROM heartbeats_touched") == [(0,)]
+        assert database.query(ROLLUPS_DIFFER) == []
+        assert database.query(FLEET_DIFFERS) == []
+
+
+def test_minute_with_a_note_is_read_from_its_rows(database: Database, maintenance: Maintenance) -> None:
+    """The history is exact up to the last stored row, though rollups follow a minute later."""
+    now = datetime.now(UTC)
+    insert(database, *(now - timedelta(seconds=s) for s in range(100)))
+    database.query(NOTE_ALL)
+    history = "SELECT sum(readings) FROM fleet_history(now() - interval '1 h', now() + interval '1 min')"
+
+    assert database.query(history) == [(100,)]
+    make_notes_old(database)
+    maintenance.refresh_rollups()
+    assert database.query(history) == [(100,)]
+    assert database.query("SELECT count(*) > 9 FROM heartbeats_fleet WHERE width_s = 10") == [(True,)]
+
+
+def test_days_get_their_partition_and_rows_that_waited_move_into_it(
+    database: Database, maintenance: Maintenance
+) -> None:
+    """A row whose day has no partition yet is as safe as any other."""
+    now = datetime.now(UTC)
+    waiting, ancient, last = now - 5 * DAY, datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    insert(database, waiting, last)
+    assert partition_of(database, waiting) == "heartbeats_default"
+
+    maintenance.tend_storage(now)
+
+    assert partition_of(database, waiting) == f"heartbeats_{waiting:%Y%m%d}"
+    assert partition_of(database, last) == "heartbeats_default"
+    assert database.query("SELECT to_regclass(%s) IS NOT NULL", f"heartbeats_{now + 7 * DAY:%Y%m%d}") == [(True,)]
+    insert(database, ancient)
+    assert partition_of(database, ancient) == "heartbeats_default"
+
+
+def test_retention_drops_what_it_must_tallies_it_and_nothing_else(
+    start: StartService, topic: Topic, database: Database, maintenance: Maintenance
+) -> None:
+    """The books balance to the last row after days were dropped."""
+    topic.create()
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    kept = [midnight - 7 * DAY, now, now - DAY]
+    dropped = [midnight - 7 * DAY - timedelta(microseconds=1), now - 40 * DAY, datetime(1, 1, 1, tzinfo=UTC)]
+    topic.send((b"k", encode(("CUST-000001", time, 70))) for time in kept + dropped)
+    topic.send([(b"k", b"broken")] * 3)
+    database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 8)")
+    consumer = start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="0")
+    eventually(lambda: database.passed() == topic.ends())
+    consumer.stop()
+    database.query(AGE_ONE_REJECTED)
+
+    maintenance.tend_storage(now)
+
+    assert sorted(row[1] for row in database.rows()) == sorted(kept)
+    assert len(database.rejected()) == 2
+    assert database.query(
+        "SELECT sum(stored), sum(stored_dropped), sum(rejected), sum(rejected_dropped) FROM kafka_ledger"
+    ) == [(6, 3, 3, 1)]
+    assert start("consumer", "verify", "--full").wait() == 0
+
+
+def test_partitions_and_retention_do_not_hold_up_two_consumers_at_full_speed(
+    start: StartService, topic: Topic, database: Database, maintenance: Maintenance
+) -> None:
+    """Locks that writers meet are short; rows that arrive meanwhile are neither lost nor refused."""
+    topic.create()
+    now = datetime.now(UTC)
+    for ago in range(8, 13):
+        database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - %s)", ago)
+        insert(database, now - ago * DAY)
+    sent = topic.send_heartbeats(60_000)
+    consumers = [start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="0") for _ in range(2)]
+    eventually(lambda: database.count() > 5000)
+    maintenance_done = 0
+
+    def tended() -> bool:
+        nonlocal maintenance_done
+        try:
+            maintenance.tend_storage(now)
+        except OutageError as error:  # a lock that was not to be had is the next minute's business
+            print(error)
+            return False
+        maintenance_done += 1
+        return maintenance_done >= 2
+
+    eventually(tended)
+    eventually(lambda: database.passed() == topic.ends(), within_s=60)
+
+    assert sorted(database.rows()) == sorted(sent)
+    assert all(consumer.stop() == 0 for consumer in consumers)
+
+
+def test_consumer_tends_the_storage_by_itself(start: StartService, topic: Topic, database: Database) -> None:
+    """Nobody has to remember it."""
+    topic.create()
+    database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 20)")
+    consumer = start("consumer")
+    eventually(lambda: any(consumer.events("partition dropped")))
+
+    assert consumer.stop() == 0
+
+
+def test_schema_of_an_older_version_is_upgraded_by_running_it_again(database: Database) -> None:
+    """Filled tables stay as they are."""
+    now = datetime.now(UTC)
+    insert(database, now)
+    schema = (Path(__file__).parents[2] / "db" / "schema.sql").read_bytes()
+    database.query("DROP TABLE heartbeats_touched, heartbeats_per_minute, heartbeats_fleet, heartbeats_horizon CASCADE")
+    with database.connect() as connection:
+        connection.execute(schema)
+
+    assert database.count() == 1
+    assert database.query("SELECT count(*) FROM heartbeats_touched") == [(0,)]
