@@ -25,6 +25,20 @@ MISTAKES: Final = {
     KafkaError.POLICY_VIOLATION,
     KafkaError.UNSUPPORTED_VERSION,
 }
+# A consumer's client carries on by itself; its loop sees that nothing arrives.
+TRANSIENT: Final = {
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._RESOLVE,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._FATAL,  # noqa: SLF001 - told apart by is_fatal
+}
+# The offset to read is not, or no more, in the log.
+LOST_PLACE: Final = {
+    KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
+    KafkaError.OFFSET_OUT_OF_RANGE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+}
 
 
 class _ToStructlog(logging.Handler):
@@ -86,3 +100,8 @@ def explain(error: KafkaError | KafkaException, kafka: Kafka, tried: str) -> Hea
         f"cannot {tried} at {kafka.bootstrap_servers}: {text}",
         hint="Check that the broker runs and that HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS is an address it advertises.",
     )
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Tell whether the client that met this error can go on no more."""
+    return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001

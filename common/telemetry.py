@@ -49,6 +49,13 @@ class Health:
         return time.monotonic() - self._seen < HEALTHY_FOR_S
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """Does not print a traceback for a client that hangs up early."""
+
+    def handle_error(self, _request: object, _client_address: object) -> None:
+        """Forget it: the client is gone."""
+
+
 def serve(host: str, port: int, health: Health, *, setting: str) -> None:
     """
     Answer `/metrics` and `/healthz` from a daemon thread.
@@ -85,7 +92,7 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
             """Stay quiet: a scrape every few seconds is no event."""
 
     try:
-        server = ThreadingHTTPServer((host, port), Handler)
+        server = _QuietServer((host, port), Handler)
     except OSError as error:
         raise ConfigError(
             f"cannot serve metrics on {host}:{port}: {error.strerror}",

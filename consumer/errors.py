@@ -11,4 +11,8 @@ class TopicReplacedError(HeartbeatError):
     """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
 
 
-__all__ = ["BooksError", "ConfigError", "OutageError", "StaleOwnerError", "TopicReplacedError"]
+class MembershipLostError(HeartbeatError):
+    """The Kafka client can go on no more, for example since the broker forgot the group: a new one is needed."""
+
+
+__all__ = ["BooksError", "ConfigError", "MembershipLostError", "OutageError", "StaleOwnerError", "TopicReplacedError"]

@@ -12,19 +12,16 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError, OutageError
-from common.kafka_client import client_log, explain
+from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
-from consumer.errors import TopicReplacedError
+from consumer.errors import MembershipLostError, TopicReplacedError
 from consumer.kafka_options import consumer_options
 from consumer.reading import Hole, Reading
 
 WATERMARK_TIMEOUT_S: Final = 5.0
-# The client carries on by itself; the loop sees that nothing arrives.
-TRANSIENT: Final = {KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT}  # noqa: SLF001
-LOST_PLACE: Final = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE, KafkaError.OFFSET_NOT_AVAILABLE}  # noqa: SLF001
 
 
 class KafkaSource:
@@ -45,9 +42,10 @@ class KafkaSource:
         self._max_batch = settings.consumer.max_batch
         self._max_wait_s = settings.consumer.max_wait_s
         self._resting = False
+        self._fatal: KafkaError | None = None
         self.unplaced: set[int] = set()
         try:
-            self._consumer = Consumer(consumer_options(settings), logger=client_log())
+            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note_fatal}, logger=client_log())
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
@@ -68,7 +66,9 @@ class KafkaSource:
                 hint="Create it again, or restart the producer or the consumer, which create it at their start.",
             )
         self.topic = TopicIdentity(self._topic, state.topic_id)
-        self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
+        self._consumer.subscribe(
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._give_up
+        )
 
     def confirm_topic(self) -> Callable[[], None]:
         """
@@ -100,7 +100,13 @@ class KafkaSource:
             given up meanwhile are not in them.
         Raises:
             ConfigError: The broker refuses us.
+            MembershipLostError: This client can go on no more.
         """
+        if self._fatal is not None:
+            raise MembershipLostError(
+                f"cannot stay in group {self._kafka.group_id}: {self._fatal.str()}",
+                hint="The broker forgot the group, or was made anew; the consumer joins again.",
+            )
         self._wake()
         parts: dict[int, Reading] = {}
         for message in self._consumer.consume(self._max_batch, self._max_wait_s):
@@ -139,15 +145,10 @@ class KafkaSource:
         for partition, offset in offsets.items():
             if partition not in self.unplaced:
                 continue
-            here = TopicPartition(self._topic, partition, offset)
-            try:
-                self._consumer.seek(here)
-            except KafkaException:  # not started yet, or stopped by an error: assign it anew, with its offset
-                self._consumer.incremental_unassign([here])
-                self._consumer.incremental_assign([here])
+            self._seek(partition, offset)
             self.unplaced.discard(partition)
             self._positions[partition] = offset
-            self._consumer.resume([here])
+            self._consumer.resume([TopicPartition(self._topic, partition)])
 
     def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """
@@ -200,12 +201,9 @@ class KafkaSource:
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._before_revoke()
-        self._give_up(partitions)
+        self._give_up(self._consumer, partitions)
 
-    def _lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._give_up(partitions)
-
-    def _give_up(self, partitions: list[TopicPartition]) -> None:
+    def _give_up(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
             self._positions.pop(place.partition, None)
             self._suspected.pop(place.partition, None)
@@ -213,8 +211,13 @@ class KafkaSource:
         self._consumer.incremental_unassign(partitions)
         REBALANCES.labels("revoked").inc(len(partitions))
 
+    def _note_fatal(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._fatal = error
+
     def _heed(self, error: KafkaError, message: Message) -> None:
         code = error.code()
+        self._note_fatal(error)
         if code in TRANSIENT:
             structlog.get_logger().debug("kafka", error=error.str())
         elif code in LOST_PLACE and (partition := message.partition()) is not None:
@@ -233,10 +236,18 @@ class KafkaSource:
         self._positions[partition] = reading.expected
         self._suspected[partition] = reading.suspected
         if reading.suspected:
-            self._consumer.seek(TopicPartition(self._topic, partition, reading.expected))
+            self._seek(partition, reading.expected)
         if reading.expected == start:
             return None
         return Slice(partition, start, reading.expected, reading.records, reading.skipped)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        here = TopicPartition(self._topic, partition, offset)
+        try:
+            self._consumer.seek(here)
+        except KafkaException:  # not started yet, or stopped by an error: assign it anew, with its offset
+            self._consumer.incremental_unassign([here])
+            self._consumer.incremental_assign([here])
 
     def _wake(self) -> None:
         if self._resting:

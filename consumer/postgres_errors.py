@@ -14,7 +14,7 @@ CONNECT_MISTAKES: Final = {
     "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
     "password authentication failed": "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server knows.",
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
-    r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sh makes the pipeline's own.",
+    r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sql makes ours.",
     r'database ".*" does not exist': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
@@ -55,7 +55,7 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
     if isinstance(error, pg.InsufficientPrivilege):
         return OutageError(
             f"cannot {tried} in {where} as {credentials.username}: {words}",
-            hint="Give the role its rights back: db/roles.sh; the consumer goes on by itself.",
+            hint="Give the role its rights back (db/roles.sql); the consumer goes on by itself.",
         )
     return OutageError(
         f"cannot {tried} in {where}: {words} (SQLSTATE {state})",

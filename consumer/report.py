@@ -56,9 +56,10 @@ class Report:
         self._since = time.monotonic()
         lag = source.lag()
         LAG.set(lag)
-        if not self._offsets:
+        if self._offsets:
+            source.mirror(self._offsets)
+        if not self._stored and not self._rejected:
             return
-        source.mirror(self._offsets)
         self._total += self._stored
         self._log.info(
             "Stored",
@@ -69,6 +70,10 @@ class Report:
             total=self._total,
         )
         self._stored = self._rejected = 0
+        self._offsets = {}
+
+    def forget_offsets(self) -> None:
+        """Do not show the next topic the offsets of this one."""
         self._offsets = {}
 
     def outage(self, error: OutageError) -> None:

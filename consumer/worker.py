@@ -7,18 +7,19 @@ go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `So
 
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 
 from common.errors import OutageError
 from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
 from common.validation import Decode
-from consumer.batch import Batch, Rejected, Slice, TopicIdentity
-from consumer.errors import StaleOwnerError, TopicReplacedError
+from consumer.batch import Batch, Rejected
+from consumer.ends import Source, Stop, Store
+from consumer.errors import MembershipLostError, StaleOwnerError, TopicReplacedError
 from consumer.report import Report
 from consumer.writer import Writer
 
@@ -26,49 +27,11 @@ PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are st
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 DRAIN_S: Final = 30.0  # a stop waits this long for the last write; compose's stop_grace_period is longer
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
+SETTLED_S: Final = 5.0  # without anything to write after a failed write: then it was stored after all
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Stop(Protocol):
-    """A flag that asks to stop."""
-
-    def is_set(self) -> bool:
-        """Tell whether to stop."""
-
-
-class Source(Protocol):
-    """Kafka's end, see `KafkaSource`."""
-
-    topic: TopicIdentity
-    unplaced: set[int]
-
-    def subscribe(self) -> None: ...  # noqa: D102
-    def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
-    def read(self) -> list[Slice]: ...  # noqa: D102
-    def holds(self, slices: Sequence[Slice]) -> bool: ...  # noqa: D102
-    def rest(self) -> None: ...  # noqa: D102
-    def displace(self) -> None: ...  # noqa: D102
-    def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
-    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
-    def lag(self) -> int: ...  # noqa: D102
-    def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Store(Protocol):
-    """PostgreSQL's end, see `PostgresStore`."""
-
-    def positions(  # noqa: D102
-        self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
-    ) -> tuple[int, dict[int, int]]: ...
-    def write(  # noqa: D102
-        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
-    ) -> list[Rejected]: ...
-    def end_blockers(self) -> int: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
 
 
 @dataclass(slots=True)
@@ -124,6 +87,7 @@ class Worker:
 
     def _run_source(self, stop: Stop) -> None:
         """Live through one membership in the group: until the end, or until the topic turns out to be another one."""
+        self._report.forget_offsets()
         source = self._open_source(lambda: self._is_idle(REVOKE_S))
         try:
             try:
@@ -133,7 +97,7 @@ class Worker:
                 self._report.flush(source)
             finally:
                 source.close()
-        except TopicReplacedError as error:
+        except (TopicReplacedError, MembershipLostError) as error:
             structlog.get_logger().warning(error.message, hint=error.hint)
 
     def _subscribe(self, source: Source, stop: Stop) -> None:
@@ -156,7 +120,9 @@ class Worker:
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
             self._report.tick(source)
-            if not slices and self._write is None and not source.unplaced:
+            # Right after a failed write, nothing to read only means that it has not been read again yet.
+            rested = not self._write_failed or time.monotonic() - self._retry_at > SETTLED_S
+            if rested and not slices and self._write is None and not source.unplaced:
                 self._health.ok()  # nothing to do
                 self._recovered()
 

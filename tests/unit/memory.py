@@ -46,6 +46,7 @@ class MemorySource:
         self._before_revoke = before_revoke
         self._max_batch = max_batch
         self._positions: dict[int, int] = {}
+        self._is_fetching = False
         self._thread = threading.get_ident()
         self.topic = TopicIdentity("heartbeats", topic.topic_id)
         self.unplaced: set[int] = set()
@@ -71,10 +72,11 @@ class MemorySource:
         return wait
 
     def read(self) -> list[Slice]:
-        """Read at most `max_batch` messages of what is placed."""
+        """Read at most `max_batch` messages of what is placed; what was placed just now is still being fetched."""
         self._turn()
         self.reads += 1
-        found, room = [], self._max_batch
+        found, room = [], 0 if self._is_fetching else self._max_batch
+        self._is_fetching = False
         for partition, position in sorted(self._positions.items()):
             records = self._log.partitions[partition][position : position + room]
             if records:
@@ -102,6 +104,7 @@ class MemorySource:
 
     def place(self, offsets: Mapping[int, int]) -> None:
         """Start at these offsets, where a place is wanted."""
+        self._is_fetching = True
         self._positions |= {partition: offset for partition, offset in offsets.items() if partition in self.unplaced}
         self.unplaced -= offsets.keys()
 
@@ -116,6 +119,8 @@ class MemorySource:
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Show Kafka how far we are."""
+        beyond = {p: offset for p, offset in offsets.items() if offset > len(self._log.partitions[p])}
+        assert not beyond, f"{beyond} are no offsets of topic {self.topic.topic_id}"
         self.mirrored.update(offsets)
 
     def close(self) -> None:

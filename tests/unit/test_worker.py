@@ -135,6 +135,18 @@ def test_topic_made_again_is_read_from_its_beginning_by_a_new_member() -> None:
     assert [source.closed for source in running.sources] == [True, True]
 
 
+def test_topic_made_again_is_not_shown_the_offsets_of_the_old_one() -> None:
+    """A lag that is shown for a partition where nothing was read yet would be made up."""
+    new = MemoryTopic("second", {0: [], 1: MemoryTopic.holding(5).partitions[1]})
+    store = MemoryStore()
+    running = Running(TOPIC, new, store=store)
+    store.after_commit.append(lambda _batch: setattr(running.source, "gone", replaced()))
+    with running:
+        running.wait_until_stored(10 + 5)
+
+    assert running.source.mirrored == {1: 5}
+
+
 def test_topic_made_again_before_the_books_were_asked_is_not_taken_for_the_old_one() -> None:
     """The old topic's books, with the new one's offsets beside them, would look like lost messages."""
     new = MemoryTopic.holding(30, topic_id="second")

@@ -94,6 +94,17 @@ def test_idle_loop_is_healthy() -> None:
     assert running.store.written == []
 
 
+def test_loop_that_is_never_idle_is_healthy_as_long_as_it_stores() -> None:
+    """Working off a backlog for hours is progress."""
+    noted: list[int] = []
+    running = Running(TOPIC)
+    running.store.before_commit.extend([lambda _batch: noted.append(running.health.noted)] * 10)
+    with running:
+        running.wait_until_stored(100)
+
+    assert noted == [*range(noted[0], noted[0] + 10)]
+
+
 def test_kafka_outage_at_the_start_and_at_an_assignment_is_waited_out() -> None:
     """The broker may come up after us, and go away between two of its answers."""
 

@@ -1,0 +1,45 @@
+"""What the loop needs of its two ends, whoever they are."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from consumer.batch import Batch, Rejected, Slice, TopicIdentity
+
+
+class Stop(Protocol):
+    """A flag that asks to stop."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+
+
+class Source(Protocol):
+    """Kafka's end, see `KafkaSource`."""
+
+    topic: TopicIdentity
+    unplaced: set[int]
+
+    def subscribe(self) -> None: ...  # noqa: D102
+    def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
+    def read(self) -> list[Slice]: ...  # noqa: D102
+    def holds(self, slices: Sequence[Slice]) -> bool: ...  # noqa: D102
+    def rest(self) -> None: ...  # noqa: D102
+    def displace(self) -> None: ...  # noqa: D102
+    def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
+    def lag(self) -> int: ...  # noqa: D102
+    def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class Store(Protocol):
+    """PostgreSQL's end, see `PostgresStore`."""
+
+    def positions(  # noqa: D102
+        self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
+    ) -> tuple[int, dict[int, int]]: ...
+    def write(  # noqa: D102
+        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
+    ) -> list[Rejected]: ...
+    def end_blockers(self) -> int: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
