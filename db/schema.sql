@@ -280,14 +280,18 @@ END
 $$;
 COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; called by the consumers, one at a time. Returns how many';
 
+-- The width of the rollup's buckets, in seconds, that draws a line of 100 to 720 points over a range.
+CREATE OR REPLACE FUNCTION fleet_width(begins timestamptz, ends timestamptz) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN ends - begins <= interval '65 min' THEN 10 WHEN ends - begins <= interval '6 h' THEN 60
+                WHEN ends - begins <= interval '50 h' THEN 600 ELSE 3600 END;
+
 -- For dashboards: the coarsest rollup that still draws a line, and heartbeats themselves for minutes that have notes.
 CREATE OR REPLACE FUNCTION fleet_history(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
     LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    span interval := ends - begins;
-    width integer := CASE WHEN span <= interval '65 min' THEN 10 WHEN span <= interval '6 h' THEN 60
-                          WHEN span <= interval '50 h' THEN 600 ELSE 3600 END;
+    width integer := fleet_width(begins, ends);
 BEGIN
     RETURN QUERY
         SELECT * FROM heartbeats_fleet AS fleet

@@ -58,7 +58,8 @@ WITH raw AS (
     SELECT width, date_bin(make_interval(secs => width), "timestamp", '2000-01-01 00:00:00+00') AS bucket, count(*),
            sum(heart_rate), min(heart_rate), max(heart_rate), count(*) FILTER (WHERE heart_rate < 60),
            count(*) FILTER (WHERE heart_rate > 100), percentile_disc(0.05) WITHIN GROUP (ORDER BY heart_rate),
-           percentile_disc(0.5) WITHIN GROUP (ORDER BY heart_rate), percentile_disc(0.95) WITHIN GROUP (ORDER BY heart_rate)
+           percentile_disc(0.5) WITHIN GROUP (ORDER BY heart_rate),
+           percentile_disc(0.95) WITHIN GROUP (ORDER BY heart_rate)
     FROM heartbeats, unnest(ARRAY[10, 60, 600, 3600]) AS width GROUP BY 1, 2
 ), rollup AS (
     SELECT width_s, bucket, readings, sum_bpm, min_bpm, max_bpm, low, high, p05, p50, p95 FROM heartbeats_fleet
