@@ -75,15 +75,16 @@ def build(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
     ):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, tmp_path / name)
-    tag = f"heartbeat-e2e-{uuid.uuid4().hex[:8]}"
+    tags: list[str] = []
 
     def build(service: str) -> list[str]:
+        tags.append(tag := f"heartbeat-e2e-{uuid.uuid4().hex[:8]}")
         docker("build", "--quiet", "--file", str(tmp_path / f"Dockerfile.{service}"), "--tag", tag, str(tmp_path))
         layers: list[str] = inspect(tag)["RootFS"]["Layers"]
         return layers
 
     yield build
-    docker("rmi", tag)
+    docker("rmi", *tags)
 
 
 @pytest.mark.parametrize("service", SERVICES)
