@@ -3,6 +3,8 @@ Kafka's end: the assigned partitions as slices of records whose offsets follow e
 
 The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
+
+Just over 250 lines, since every method and callback works on the state of one client.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

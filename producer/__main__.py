@@ -1,15 +1,18 @@
 """`python -m producer`: send every customer's heart rate once per interval, until stopped."""
 
 import argparse
+import contextlib
 import sys
-import time
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import structlog
 
 from common import runtime, telemetry
-from common.settings import load
+from common.errors import ConfigError, HeartbeatError, OutageError
+from common.settings import Kafka, load
 from common.topic import ensure_topic
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder
@@ -31,7 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def produce(config: Path) -> int:
-    """Send until a signal comes; 1 if something could not be delivered in the end."""
+    """
+    Send until a signal comes; the exit code.
+
+    Raises:
+        OutageError: Something could not be delivered in the end.
+        HeartbeatError: The client can go on no more without risking the order or a second copy.
+    """
     settings = load(config)
     own = settings.producer
     runtime.configure_logging(settings.logging, service=SERVICE)
@@ -49,38 +58,47 @@ def produce(config: Path) -> int:
     )
     ensure_topic(settings.kafka, stop)
     sender = KafkaSender(settings)
-    report = Report(sender, health)
+    report = Report(sender, health, on_outage=lambda: look_after_topic(settings.kafka, stop))
     rates, encoder = HeartRates(own.customers, own.interval_s, own.seed), Encoder(own.customers)
     schedule = Schedule(own.customers, own.interval_s)
-    unsent = 0
-    while not stop.is_set():
-        first, last, skipped = schedule.due(MOST_AT_ONCE)
-        if skipped:
-            report.skipped(skipped)
-        waiting = encoder.encode(first, rates.read(first, last), datetime.now(UTC)) if last > first else []
-        while waiting and (waiting := sender.offer(waiting)):
-            sender.poll(QUEUE_FULL_S)
-            report.tick()
-            if stop.is_set():
-                unsent = len(waiting)
-                break
-        sender.poll(0)
+    while not stop.is_set() and not sender.fatal_error:
+        first, last, skipped = schedule.due(0 if sender.is_full else MOST_AT_ONCE)
+        report.skipped(skipped)
+        if last > first:
+            sender.send(encoder.encode(first, rates.read(first, last).tolist(), datetime.now(UTC)))
+        sender.poll(QUEUE_FULL_S if sender.is_full else 0)
         report.tick()
-        if wait_s := schedule.wait_s():
-            stop.wait(wait_s)
-    began = time.monotonic()
-    undelivered = unsent + sender.finish(own.flush_timeout_s)
-    report.speak(max(time.monotonic() - began, 1.0))
-    log.info("producer stopped", sent=sender.delivered, skipped=report.skipped_total, undelivered=undelivered)
-    if undelivered:
-        log.error(
-            "cannot deliver what was under way when the producer stopped",
-            messages=undelivered,
-            within_s=own.flush_timeout_s,
-            hint="The broker was away; HEARTBEAT_PRODUCER__FLUSH_TIMEOUT_S sets a longer wait.",
+        stop.wait(schedule.wait_s())
+    undelivered = sender.finish(own.flush_timeout_s)
+    report.speak()
+    log.info(
+        "producer stopped",
+        sent=sender.delivered,
+        undelivered=sender.undelivered.total(),
+        skipped=report.skipped_total,
+    )
+    if sender.fatal_error:
+        raise HeartbeatError(
+            f"cannot go on sending to {settings.kafka.topic}: {sender.fatal_error}",
+            hint="Start the producer again; if it happens again, look into the broker's log.",
         )
-        return 1
+    if undelivered:
+        raise OutageError(
+            f"cannot deliver {undelivered} messages within {own.flush_timeout_s:g} s of the stop",
+            hint="The broker was away or slow; HEARTBEAT_PRODUCER__FLUSH_TIMEOUT_S sets a longer wait.",
+        )
     return 0
+
+
+def look_after_topic(kafka: Kafka, stop: runtime.StopFlag) -> None:
+    """Make the topic again if somebody deleted it; beside the schedule, since that waits for the broker."""
+
+    def make() -> None:
+        with contextlib.suppress(ConfigError):  # what the sender meets itself says more
+            ensure_topic(kafka, stop)
+
+    in_context = copy_context().run  # so that its log lines name the service, too
+    Thread(target=in_context, args=(make,), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from statistics import NormalDist
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+import numpy.typing as npt
 
 LOWEST_BPM: Final = 50
 HIGHEST_BPM: Final = 120
@@ -13,24 +13,23 @@ NORMAL_BPM: Final = range(60, 101)  # an adult's at rest, as the American Heart 
 NORMAL_SHARE: Final = 0.90  # of the readings at any moment
 
 # People at rest: mean 65 bpm, range 40 to 109 (Quer 2020, PLOS ONE 15:e0227709); ours are awake and about. Of a normal
-# curve of this width in the middle of 60..100, 90 % lie within it anyway: fixing the share leaves no step at its edges.
+# curve this wide in the middle of 60..100, 90 % lie within it anyway: fixing the share leaves no step at its edges.
 MEAN_BPM: Final = 80.0
 SD_BPM: Final = 12.45
 
-# How long a deviation from one's level lasts (s), and its variance, between people's levels being about 1. Sums of such
-# terms have the long memory of real heart rates (Peng 1993, Phys. Rev. Lett. 70:1343). Together they make 3.5 bpm around
-# one's level; wearables find 3 to 5 within a person (medRxiv 19008771). A step from one second to the next is half a
-# beat on average, and 3 are rare.
+# How long a deviation from one's level lasts (s), and its variance, that of the levels being about 0.8. Sums of such
+# terms have the long memory of real heart rates (Peng 1993, Phys. Rev. Lett. 70:1343). Together they are 3.7 bpm around
+# one's level; wearables find 3 to 5 within a person (medRxiv 19008771).
 DRIFTS: Final = ((5.0, 0.0015), (60.0, 0.045), (600.0, 0.025))
 
-# Of the normal curve, no levels are drawn from the outer 4 % on either side: whoever lives at a limit would stick to it.
+# No levels are drawn from the outer 4 % of the normal curve on either side: whoever lived at a limit would stick to it.
 LEVEL_MARGIN: Final = 0.04
 
-CELLS_PER_SD: Final = 256  # of the table to bpm; finer than a bpm by a factor of 20
-TABLE_SD: Final = 4  # the table's half: the outermost level, 1.75, and eight times the drifts' deviation
+CELLS_PER_UNIT: Final = 256  # of the table that turns sums into bpm; a bpm is about 20 cells
+TABLE_HALF: Final = 4  # the outermost level, 1.75, and eight standard deviations of the drifts
 
 
-class DataGenerator:
+class HeartRates:
     """
     Draws everybody's next heart rate.
 
@@ -41,54 +40,60 @@ class DataGenerator:
     Args:
         customers: How many; here they are numbered from 0.
         interval_s: Time between two readings of a customer; 0 counts as a second.
-        seed: Makes the draws repeatable.
+        seed: Makes the draws repeatable; None: other people every time.
     """
 
-    def __init__(self, customers: int, *, interval_s: float, seed: int) -> None:
+    def __init__(self, customers: int, interval_s: float, seed: int | None) -> None:
         self._random = np.random.Generator(np.random.SFC64(seed))
+        part = (self._random.permutation(customers) + self._random.random(customers)) / customers
         lasting_s, variance = (np.array(column)[:, None] for column in zip(*DRIFTS, strict=True))
         kept = np.exp(-(interval_s or 1.0) / lasting_s)
-        # In cells of the table, so that reading is adding, cutting and looking up; float32, for half the memory traffic.
-        part = (self._random.permutation(customers) + self._random.random(customers)) / customers
-        self._level = (CELLS_PER_SD * (_level(part) + TABLE_SD)).astype(np.float32)
+        # In cells of the table, so that reading is adding, cutting and looking up; float32 halves the memory traffic.
+        self._levels = (CELLS_PER_UNIT * (_level(part) + TABLE_HALF)).astype(np.float32)
         self._kept = kept.astype(np.float32)
-        self._fresh = (CELLS_PER_SD * np.sqrt(variance * (1 - kept**2))).astype(np.float32)
-        self._drifts = self._random.standard_normal((len(DRIFTS), customers), np.float32)
-        self._drifts *= (CELLS_PER_SD * np.sqrt(variance)).astype(np.float32)
-        self._bpm = _bpm_table()
+        self._fresh = (CELLS_PER_UNIT * np.sqrt(variance * (1 - kept**2))).astype(np.float32)
+        self._drifts = self._draw(customers)
+        self._drifts *= (CELLS_PER_UNIT * np.sqrt(variance)).astype(np.float32)
+        self._bpm = _bpm_of_cells()
 
-    def read(self, first: int, last: int) -> NDArray[np.uint8]:
+    def read(self, first: int, last: int) -> npt.NDArray[np.int16]:
         """Take the next reading of the customers `first` to `last` (exclusive): beats per minute."""
         drifts = self._drifts[:, first:last]
         drifts *= self._kept
-        drifts += self._random.standard_normal(drifts.shape, np.float32) * self._fresh
-        cells = drifts.sum(axis=0) + self._level[first:last]
-        return self._bpm.take(cells.astype(np.intp), mode="clip")
+        drifts += self._draw(last - first) * self._fresh
+        cells = drifts.sum(axis=0) + self._levels[first:last]
+        rates_bpm: npt.NDArray[np.int16] = self._bpm.take(cells.astype(np.intp), mode="clip")
+        return rates_bpm
+
+    def _draw(self, customers: int) -> npt.NDArray[np.float32]:
+        """Draw for each term of each customer; customer by customer, lest it matter how many are read at once."""
+        return self._random.standard_normal((customers, len(DRIFTS)), np.float32).T
 
 
-def _scale() -> NDArray[np.float64]:
+def _cells() -> npt.NDArray[np.float64]:
     """Give the middles of the table's cells."""
-    return (np.arange(2 * TABLE_SD * CELLS_PER_SD) + 0.5) / CELLS_PER_SD - TABLE_SD
+    return (np.arange(2 * TABLE_HALF * CELLS_PER_UNIT) + 0.5) / CELLS_PER_UNIT - TABLE_HALF
 
 
-def _normal_cdf() -> NDArray[np.float64]:
-    return np.array([NormalDist().cdf(x) for x in _scale()])
+def _normal_cdf() -> npt.NDArray[np.float64]:
+    return np.array([NormalDist().cdf(x) for x in _cells()])
 
 
-def _level(part: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the levels below which these parts (0 to 1) of the population's levels lie."""
-    return np.interp(LEVEL_MARGIN + (1 - 2 * LEVEL_MARGIN) * part, _normal_cdf(), _scale())
+def _level(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Give the level that this part of the population (0 to 1) lies below."""
+    return np.interp(LEVEL_MARGIN + (1 - 2 * LEVEL_MARGIN) * part, _normal_cdf(), _cells())
 
 
-def _bpm_table() -> NDArray[np.uint8]:
-    """Give the bpm for each cell: at the same quantile of all readings as the cell is of all levels with their drifts."""
-    levels = _level((np.arange(200) + 0.5) / 200)  # enough: they lie closer than a tenth of the drifts' deviation
+def _bpm_of_cells() -> npt.NDArray[np.int16]:
+    """Give each cell the bpm that as many of all readings lie below as of all sums of level and drifts lie below it."""
+    levels = _level((np.arange(200) + 0.5) / 200)  # closer to each other than a tenth of the drifts' deviation
     drift = math.sqrt(sum(variance for _, variance in DRIFTS))
-    below = np.interp((_scale()[:, None] - levels) / drift, _scale(), _normal_cdf()).mean(axis=1)
+    below = np.interp((_cells()[:, None] - levels) / drift, _cells(), _normal_cdf()).mean(axis=1)
 
-    bpm = np.arange(LOWEST_BPM, HIGHEST_BPM + 1)
+    bpm = np.arange(LOWEST_BPM, HIGHEST_BPM + 1, dtype=np.int16)
     weight = np.exp(-0.5 * ((bpm - MEAN_BPM) / SD_BPM) ** 2)
     normal = (bpm >= NORMAL_BPM.start) & (bpm < NORMAL_BPM.stop)
     weight[normal] *= NORMAL_SHARE / weight[normal].sum()
     weight[~normal] *= (1 - NORMAL_SHARE) / weight[~normal].sum()
-    return (LOWEST_BPM + np.searchsorted(weight.cumsum()[:-1], below)).astype(np.uint8)
+    of_cells: npt.NDArray[np.int16] = bpm[np.searchsorted(weight.cumsum()[:-1], below)]
+    return of_cells
