@@ -105,10 +105,12 @@ class Topic:
             )
 
 
-def ensure_topic(kafka: Kafka, stop: StopFlag) -> None:
+def ensure_topic(kafka: Kafka, stop: StopFlag) -> TopicState | None:
     """
-    Return once the topic exists, made as the settings say unless it was there; or once `stop` is set.
+    Wait until the topic exists, made as the settings say unless it was there.
 
+    Returns:
+        What it is; None when `stop` was set before.
     Raises:
         ConfigError: The broker refuses us or the settings; an outage is waited out.
     """
@@ -117,9 +119,9 @@ def ensure_topic(kafka: Kafka, stop: StopFlag) -> None:
     told = ""
     while not stop.is_set():
         try:
-            if topic.look() is not None:
+            if (state := topic.look()) is not None:
                 topic.warn_of_foreign_settings()
-                return
+                return state
             if topic.create():
                 log.info("topic created", topic=kafka.topic, partitions=kafka.partitions)
         except OutageError as error:
@@ -127,3 +129,4 @@ def ensure_topic(kafka: Kafka, stop: StopFlag) -> None:
                 log.warning(error.message, hint=error.hint)
                 told = error.message
         stop.wait(RETRY_S if told else 0.1)
+    return None

@@ -1,24 +1,22 @@
 """`python -m producer`: send every customer's heart rate once per interval, until stopped."""
 
 import argparse
-import contextlib
 import sys
-from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Thread
 
 import structlog
 
 from common import runtime, telemetry
-from common.errors import ConfigError, HeartbeatError, OutageError
-from common.settings import Kafka, load
+from common.errors import HeartbeatError, OutageError
+from common.settings import load
 from common.topic import ensure_topic
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder
 from producer.kafka_producer import KafkaSender
 from producer.report import Report
 from producer.schedule import Schedule
+from producer.topic_watch import TopicWatch
 
 SERVICE = "producer"
 MOST_AT_ONCE = 2_000  # readings between two looks at the clock and the acknowledgements, arbitrary
@@ -56,9 +54,9 @@ def produce(config: Path) -> int:
         customers=own.customers,
         interval_s=own.interval_s,
     )
-    ensure_topic(settings.kafka, stop)
+    watch = TopicWatch(settings.kafka, stop, ensure_topic(settings.kafka, stop))
     sender = KafkaSender(settings)
-    report = Report(sender, health, on_outage=lambda: look_after_topic(settings.kafka, stop))
+    report = Report(sender, health, on_outage=watch.look)
     rates, encoder = HeartRates(own.customers, own.interval_s, own.seed), Encoder(own.customers)
     schedule = Schedule(own.customers, own.interval_s)
     while not stop.is_set() and not sender.fatal_error:
@@ -67,6 +65,8 @@ def produce(config: Path) -> int:
         if last > first:
             sender.send(encoder.encode(first, rates.read(first, last).tolist(), datetime.now(UTC)))
         sender.poll(QUEUE_FULL_S if sender.is_full else 0)
+        if watch.take_news():
+            sender.renew()
         report.tick()
         stop.wait(schedule.wait_s())
     undelivered = sender.finish(own.flush_timeout_s)
@@ -88,17 +88,6 @@ def produce(config: Path) -> int:
             hint="The broker was away or slow; HEARTBEAT_PRODUCER__FLUSH_TIMEOUT_S sets a longer wait.",
         )
     return 0
-
-
-def look_after_topic(kafka: Kafka, stop: runtime.StopFlag) -> None:
-    """Make the topic again if somebody deleted it; beside the schedule, since that waits for the broker."""
-
-    def make() -> None:
-        with contextlib.suppress(ConfigError):  # what the sender meets itself says more
-            ensure_topic(kafka, stop)
-
-    in_context = copy_context().run  # so that its log lines name the service, too
-    Thread(target=in_context, args=(make,), daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ OWN_OPTIONS: Final[Options] = {
 
 # Why messages are given up at the end, in our words: the client calls both "purged".
 AT_THE_END: Final = {
-    KafkaError._PURGE_QUEUE: "stopped before they could be sent",  # noqa: SLF001 - the library's public names begin so
-    KafkaError._PURGE_INFLIGHT: "stopped before they were acknowledged, so some may have arrived",  # noqa: SLF001
+    KafkaError._PURGE_QUEUE: "given up before they could be sent",  # noqa: SLF001 - the library's public names begin so
+    KafkaError._PURGE_INFLIGHT: "given up before they were acknowledged, so some may have arrived",  # noqa: SLF001
 }
 
 
@@ -41,6 +41,7 @@ class KafkaSender:
     def __init__(self, settings: Settings) -> None:
         self._kafka = settings.kafka
         self._waiting: Messages = []
+        self._again: Messages | None = None  # while the client is renewed, what the old one held
         self._accepted = 0
         self._failed = 0  # of those accepted
         self.fatal_error = ""  # the client refuses everything from now on
@@ -48,10 +49,9 @@ class KafkaSender:
         self.delivered = 0
         self.undelivered: Counter[str] = Counter()
         options = client_options(self._kafka, OWN_OPTIONS, settings.producer.librdkafka)
+        self._options = {**options, "on_delivery": self._reported, "error_cb": self._note}
         try:
-            self._producer = Producer(
-                {**options, "on_delivery": self._reported, "error_cb": self._note}, logger=client_log()
-            )
+            self._producer = Producer(self._options, logger=client_log())
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka producer") from error
 
@@ -80,6 +80,15 @@ class KafkaSender:
         if delivered > self.delivered:
             self.delivered = delivered
             self.last_error = ""
+
+    def renew(self) -> None:
+        """Begin anew with another client, since this one waits for a topic that is gone; what it held is sent again."""
+        self._again = []
+        self._producer.purge()
+        self._producer.flush(30)  # only serves the reports, which are all there now
+        self._waiting, self._again = self._again + self._waiting, None
+        self._producer = Producer(self._options, logger=client_log())
+        self._offer()
 
     def finish(self, timeout_s: float) -> int:
         """
@@ -116,10 +125,14 @@ class KafkaSender:
             else:
                 self._give_up(error)
 
-    def _reported(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failed += 1
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        self._failed += 1
+        if self._again is None:
             self._give_up(error)
+        else:
+            self._again.append({"key": message.key(), "value": message.value()})
 
     def _give_up(self, error: KafkaError) -> None:
         self.undelivered[AT_THE_END.get(error.code()) or error.str()] += 1
