@@ -65,7 +65,7 @@ def produce(config: Path) -> int:
         if last > first:
             sender.send(encoder.encode(first, rates.read(first, last).tolist(), datetime.now(UTC)))
         sender.poll(QUEUE_FULL_S if sender.is_full else 0)
-        if watch.take_news():
+        if watch.wants_new_client(is_stuck=report.is_stuck):
             sender.renew()
         report.tick()
         stop.wait(schedule.wait_s())

@@ -82,7 +82,11 @@ class KafkaSender:
             self.last_error = ""
 
     def renew(self) -> None:
-        """Begin anew with another client, since this one waits for a topic that is gone; what it held is sent again."""
+        """
+        Begin anew with another client, since this one waits for a topic that is gone.
+
+        What it had not sent yet is sent by the new one; what was on its way may have arrived, and is given up.
+        """
         self._again = []
         self._producer.purge()
         self._producer.flush(30)  # only serves the reports, which are all there now
@@ -129,7 +133,7 @@ class KafkaSender:
         if error is None:
             return
         self._failed += 1
-        if self._again is None:
+        if self._again is None or error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001
             self._give_up(error)
         else:
             self._again.append({"key": message.key(), "value": message.value()})

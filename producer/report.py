@@ -36,6 +36,11 @@ class Report:
         self._skipped = 0
         self.skipped_total = 0
 
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether nothing was acknowledged lately although something is on its way."""
+        return self._told_outage
+
     def skipped(self, count: int) -> None:
         """Count readings that were not taken because their time had passed."""
         self._skipped += count

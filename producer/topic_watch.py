@@ -1,13 +1,17 @@
 """Looks after the topic while nothing is acknowledged: it may be gone, or be another one."""
 
 import contextlib
+import time
 from contextvars import copy_context
 from threading import Thread
+from typing import Final
 
 from common.errors import ConfigError
 from common.runtime import StopFlag
 from common.settings import Kafka
 from common.topic import TopicState, ensure_topic
+
+PATIENCE_S: Final = 5.0  # with a client that may find the new topic by itself; it looks every second or so
 
 
 class TopicWatch:
@@ -24,20 +28,30 @@ class TopicWatch:
         self._kafka = kafka
         self._stop = stop
         self._state = state
-        self._is_new = False
+        self._new_since: float | None = None
 
     def look(self) -> None:
         """Look in a thread beside the schedule, since it waits for the broker; in context, so that its log says who."""
         Thread(target=copy_context().run, args=(self._look,), daemon=True).start()
 
-    def take_news(self) -> bool:
-        """Tell, once, that the topic is a new one: a client that knows the old one may wait for ever."""
-        is_new, self._is_new = self._is_new, False
-        return is_new
+    def wants_new_client(self, *, is_stuck: bool) -> bool:
+        """
+        Tell, once, that the client waits for a topic that is gone.
+
+        Usually it finds the new one by itself. It does not when the new one's leader epoch is lower than the old one's,
+        as after the loss of Kafka's volume.
+        """
+        since = self._new_since
+        if since is None:
+            return False
+        waited = time.monotonic() - since > PATIENCE_S
+        if waited or not is_stuck:
+            self._new_since = None
+        return waited and is_stuck
 
     def _look(self) -> None:
         with contextlib.suppress(ConfigError):  # what the sender meets itself says more
             state = ensure_topic(self._kafka, self._stop)
             if state is not None and state != self._state:
                 self._state = state
-                self._is_new = True
+                self._new_since = time.monotonic()
