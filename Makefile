@@ -17,7 +17,7 @@ demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or f
 	@exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
 
 test: $(VENV)/.dev-installed ## unit, integration and fault tests on a real Kafka and PostgreSQL (minutes)
-	@$(BIN)/python -m pytest -n 2 -m 'not e2e and not soak'
+	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak'
 
 check: lint types test ## what CI runs, but for e2e
 
@@ -34,10 +34,10 @@ format: $(VENV)/.dev-installed ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 faults: $(VENV)/.dev-installed ## only the tests that kill, cut and stall
-	@$(BIN)/python -m pytest -n 2 -m 'fault and not soak'
+	@$(BIN)/python -m pytest -n 4 -m 'fault and not soak'
 
-soak: $(VENV)/.dev-installed ## the long tests (hours)
-	@$(BIN)/python -m pytest -m soak
+soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (SOAK='--seconds 3600')
+	@$(BIN)/python -m tests.soak $(SOAK)
 
 e2e: $(VENV)/.dev-installed ## the compose file on Docker
 	@$(BIN)/python -m pytest -m e2e

@@ -11,6 +11,7 @@ OWN_OPTIONS: Final[Options] = {
     "auto.offset.reset": "error",  # a hole in the log stops us, it is never jumped over
     "isolation.level": "read_committed",
     "fetch.queue.backoff.ms": 20,  # 1 s by default: a queue that ran full would idle for that long
+    "queued.min.messages": 20_000,  # two batches ahead; 100,000 by default, which memory grew with
     "queued.max.messages.kbytes": 32 * 1024,  # bounds memory, whatever the lag
     "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are seen within seconds
 }

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from psycopg.sql import SQL, Identifier
 
@@ -109,12 +109,17 @@ class Topic:
         return rows
 
     def ends(self, partitions: int = 6) -> dict[int, int]:
-        """By partition, the offset its next record will get."""
+        """By partition, the offset its next record will get; a topic just made may have no leader for a moment."""
+        return eventually(lambda: self._try_ends(partitions), what=f"the ends of {self.name}")
+
+    def _try_ends(self, partitions: int) -> dict[int, int] | None:
         client = Consumer({"bootstrap.servers": self.server.bootstrap_servers, "group.id": "tests"})
         try:
             return {
                 p: client.get_watermark_offsets(TopicPartition(self.name, p), timeout=10)[1] for p in range(partitions)
             }
+        except KafkaException:
+            return None
         finally:
             client.close()
 
