@@ -16,10 +16,10 @@ help: ## list the targets
 demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60)
 	@exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
 
-test: $(VENV)/.dev-installed ## unit, integration and fault tests on a real Kafka and PostgreSQL (minutes)
-	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak'
+test: $(VENV)/.dev-installed ## unit and integration tests and the first faults, on a real Kafka and PostgreSQL (minutes)
+	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak' tests/unit tests/integration tests/fault/test_consumer_killed.py
 
-check: lint types test ## what CI runs, but for e2e
+check: lint types test faults ## what CI runs, but for e2e
 
 lint: $(VENV)/.dev-installed ## ruff, and the contracts between the rooms
 	@$(BIN)/ruff check .
@@ -33,7 +33,7 @@ format: $(VENV)/.dev-installed ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-faults: $(VENV)/.dev-installed ## only the tests that kill, cut and stall
+faults: $(VENV)/.dev-installed ## all tests that kill, cut, stall and contradict
 	@$(BIN)/python -m pytest -n 4 -m 'fault and not soak'
 
 soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (SOAK='--seconds 3600')

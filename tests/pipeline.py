@@ -110,7 +110,7 @@ class Topic:
 
     def ends(self, partitions: int = 6) -> dict[int, int]:
         """By partition, the offset its next record will get; a topic just made may have no leader for a moment."""
-        return eventually(lambda: self._try_ends(partitions), what=f"the ends of {self.name}")
+        return eventually(lambda: self._try_ends(partitions) or {}, what=f"the ends of {self.name}")
 
     def _try_ends(self, partitions: int) -> dict[int, int] | None:
         client = Consumer({"bootstrap.servers": self.server.bootstrap_servers, "group.id": "tests"})
