@@ -42,9 +42,6 @@ soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (S
 e2e: $(VENV)/.dev-installed ## the compose file on Docker
 	@$(BIN)/python -m pytest -m e2e
 
-bench: $(VENV)/.dev-installed ## measure it on this machine
-	@$(BIN)/python -m benchmarks
-
 requirements: $(VENV)/.dev-installed ## pin requirements-*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 	@for group in dev demo producer consumer; do \
@@ -58,7 +55,7 @@ clean: ## remove the virtual environment and the caches (the demo keeps its data
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check lint types format faults soak e2e bench requirements clean
+.PHONY: help demo test check lint types format faults soak e2e requirements clean
 
 # Without pip, for that takes seconds; a half-made environment has no stamp and is made again.
 $(VENV)/.made:
