@@ -1,6 +1,6 @@
 """How the consumer's two ends fail, in the words the loop between them understands."""
 
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
+from common.errors import HeartbeatError
 
 
 class StaleOwnerError(HeartbeatError):
@@ -13,6 +13,3 @@ class TopicReplacedError(HeartbeatError):
 
 class MembershipLostError(HeartbeatError):
     """The Kafka client can go on no more, for example since the broker forgot the group: a new one is needed."""
-
-
-__all__ = ["BooksError", "ConfigError", "MembershipLostError", "OutageError", "StaleOwnerError", "TopicReplacedError"]

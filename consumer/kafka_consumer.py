@@ -133,7 +133,9 @@ class KafkaSource:
         if not self._resting:
             self._consumer.pause(self._consumer.assignment())
             self._resting = True
-        self._consumer.consume(1, 0)  # a message that slips through is missed by `read`, which fetches it again
+        for message in self._consumer.consume(1, 0):  # a record that slips through is missed, and read again
+            if (error := message.error()) is not None:
+                self._heed(error, message)
 
     def displace(self) -> None:
         """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
