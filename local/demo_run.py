@@ -104,8 +104,8 @@ def demonstrate(settings: Settings, credentials: Credentials, seconds: float | N
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with contextlib.ExitStack() as stack:
         with progress(console, "starting PostgreSQL and Kafka"):
-            database = stack.enter_context(PostgresServer(DATA / "postgres", find_free_port(POSTGRES_PORT)))
-            kafka = stack.enter_context(KafkaServer(DATA / "kafka", find_free_port(KAFKA_PORT)))
+            database = stack.enter_context(PostgresServer(DATA / "postgres", preferred_port=POSTGRES_PORT))
+            kafka = stack.enter_context(KafkaServer(DATA / "kafka", preferred_port=KAFKA_PORT))
             conninfo = demo_database.prepare(database, credentials)
         login = f"-h localhost -p {database.port} -U {credentials.username} -d {credentials.database}"
         addresses = (

@@ -37,15 +37,24 @@ class LocalServer(abc.ABC):
         data_dir: Everything of it lies here and is reused by the next start; made if it is missing.
         port: TCP port; None: any free one, found at the first start and kept.
         settings: Over the server's own settings, by their names there.
+        preferred_port: Taken if `port` is None and it is free.
     """
 
     name: str
     stop_signal: signal.Signals
 
-    def __init__(self, data_dir: Path, port: int | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int | None = None,
+        *,
+        settings: Mapping[str, str] | None = None,
+        preferred_port: int | None = None,
+    ) -> None:
         self.data_dir = data_dir.absolute()
         self.settings = dict(settings or {})
         self._wanted_port = port
+        self._preferred_port = preferred_port
         self._port: int | None = port
         self._child: Child | None = None
 
@@ -85,7 +94,7 @@ class LocalServer(abc.ABC):
         with locked(self.data_dir) as lock:
             self._prepare(lock)
             for attempt in range(1, PORT_ATTEMPTS + 1):
-                self._port = self._port or find_free_port()
+                self._port = self._port or find_free_port(self._preferred_port if attempt == 1 else None)
                 try:
                     self._launch(lock)
                 except LocalServerError as error:

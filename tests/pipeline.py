@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -149,6 +150,11 @@ class Database:
     def rows(self) -> list[Row]:
         return self.query('SELECT customer_id, "timestamp", heart_rate FROM heartbeats')
 
+    def lost_and_surplus(self, sent: Iterable[tuple[Any, ...]]) -> tuple[list[Any], list[Any]]:
+        """The first of the rows that are missing, and of those that are there twice or were never sent."""
+        expected, stored = Counter(sent), Counter[tuple[Any, ...]](self.rows())
+        return sorted((expected - stored).elements())[:9], sorted((stored - expected).elements())[:9]
+
     def rejected(self) -> list[tuple[Any, ...]]:
         return self.query('SELECT reason, key, payload FROM rejected_heartbeats ORDER BY partition, "offset"')
 
@@ -227,5 +233,6 @@ def settings_for(topic: Topic, database: Database) -> dict[str, str]:
         "POSTGRESQL_PASSWORD": database.server.password,
         "POSTGRESQL_DATABASE": database.name,
         "HEARTBEAT_CONSUMER__METRICS_PORT": "0",
+        "HEARTBEAT_CONSUMER__RETENTION_DAYS": "0",  # many tests store heartbeats of long ago
         "HEARTBEAT_PRODUCER__METRICS_PORT": "0",
     }

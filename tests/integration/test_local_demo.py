@@ -19,6 +19,8 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).parents[2]
 GONE_S = 20.0  # in which nothing may be left after a SIGKILL; it takes a second, unless a starting broker hangs (5 s)
+# Demos that start at the same moment would choose the same ports for their metrics.
+NO_METRICS = {"HEARTBEAT_PRODUCER__METRICS_PORT": "0", "HEARTBEAT_CONSUMER__METRICS_PORT": "0"}
 PARTS = ("common", "config.yml", "consumer", "db", "local", "producer", ".env")
 
 
@@ -30,7 +32,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "local.demo"],
             cwd=folder,
-            env={**os.environ, **environment},
+            env={**os.environ, **NO_METRICS, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -48,10 +50,12 @@ class Demo:
 
     def find(self, words: str) -> psutil.Process | None:
         """Give the service or server whose command has these words."""
-        found = [
-            p for p in self.running() if words in " ".join(p.cmdline()) and "supervisor" not in " ".join(p.cmdline())
-        ]
-        return found[0] if found else None
+        for process in self.running():
+            with contextlib.suppress(psutil.Error):  # it has ended since
+                command = " ".join(process.cmdline())
+                if words in command and "supervisor" not in command:
+                    return process
+        return None
 
     def _is_ours(self, process: psutil.Process) -> bool:
         with contextlib.suppress(psutil.Error):
@@ -90,7 +94,8 @@ def demo(folder: Path) -> Iterator[Callable[..., tuple[Demo, Path]]]:
         return runs[-1], output
 
     yield start
-    for run in runs:
+    for number, run in enumerate(runs):
+        print(f"run {number} said:", (folder.parent / f"output-{number}").read_text())
         run.interrupt(signal.SIGKILL)
         run.process.wait()
 

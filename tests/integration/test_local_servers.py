@@ -196,6 +196,12 @@ def test_port_in_use_is_named_with_a_hint(postgres: PostgresServer, tmp_path: Pa
         KafkaServer(tmp_path / "kafka", postgres.port).start()
 
 
+def test_preferred_port_that_is_taken_is_no_obstacle(postgres: PostgresServer, tmp_path: Path) -> None:
+    """The demo's usual ports are a convenience."""
+    with PostgresServer(tmp_path / "postgres", preferred_port=postgres.port) as other:
+        assert other.port != postgres.port
+
+
 @pytest.mark.parametrize(
     ("kind", "setting"), [(KafkaServer, "log.retention.hours"), (PostgresServer, "max_connections")]
 )
