@@ -34,7 +34,7 @@ format: $(VENV)/.dev-installed ## let ruff mend what it can
 	@$(BIN)/ruff format .
 
 faults: $(VENV)/.dev-installed ## all tests that kill, cut, stall and contradict
-	@$(BIN)/python -m pytest -n 4 -m 'fault and not soak'
+	@$(BIN)/python -m pytest -n 4 -m 'fault and not e2e and not soak'
 
 soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (SOAK='--seconds 3600')
 	@$(BIN)/python -m tests.soak $(SOAK)

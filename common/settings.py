@@ -23,6 +23,7 @@ PREFIX: Final = "HEARTBEAT_"
 ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
 
 Options = dict[str, str | int | float | bool]
+OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the keys that hold some
 Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
 
@@ -36,6 +37,7 @@ FIXED_OPTIONS: Final = {
     "kafka": _PRODUCER | _CONSUMER,
     "producer": _PRODUCER,
     "consumer": _CONSUMER,
+    "spark": {"bootstrap.servers", "group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level"},
     "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
 }
 
@@ -89,12 +91,21 @@ class Consumer(Section):
     max_payload_bytes: Annotated[int, Field(ge=0, le=512 * 1024**2)] = 1024**2  # kept of a quarantined payload
     synchronous_commit: bool = True
     skip_expired: bool = False  # go on past messages that Kafka dropped before they were read
+    connections: Annotated[int, Field(ge=1, le=16)] = 2  # batches written at a time
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
     rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # of what dashboards read; 0: for ever
     metrics_host: str = "127.0.0.1"
     metrics_port: MetricsPort = 9102
     librdkafka: Options = Field(default_factory=dict, repr=False)
+
+
+class Spark(Section):
+    """What Spark does differently; for everything else it heeds the consumer's settings."""
+
+    max_batch: Annotated[int, Field(ge=1, le=100_000_000)] = 300_000  # messages in one micro-batch, all partitions
+    trigger_s: Annotated[float, Field(ge=0, le=60)] = 1.0  # from the start of a micro-batch to that of the next
+    kafka_options: Options = Field(default_factory=dict, repr=False)  # of Kafka's Java client, by its own names
 
 
 class Logging(Section):
@@ -133,6 +144,7 @@ class Settings(_FromEnvironment):
     postgresql: PostgreSQL = PostgreSQL()
     producer: Producer = Producer()
     consumer: Consumer = Consumer()
+    spark: Spark = Spark()
     logging: Logging = Logging()
 
 
@@ -198,7 +210,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
         says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
         # Options, and what stands in the wrong place, may hold a password: only a known key's own value is repeated.
         hidden = part["type"] == "extra_forbidden" or isinstance(part["input"], (dict, list))
-        hidden = hidden or "librdkafka" in part["loc"] or "libpq" in part["loc"]
+        hidden = hidden or bool(OPTIONS & set(part["loc"]))
         shown = "" if hidden else f" (got {part['input']!r})"
         lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
     return ConfigError("; ".join(lines), hint=hint)
@@ -211,7 +223,8 @@ def _refuse_unknown_names(environment: dict[str, str | None]) -> None:
         known |= {f"{PREFIX}{section}__{key}".upper() for key in model.model_fields}
     for name in sorted(environment):
         plain = name.upper()
-        in_options = plain.split("__")[:2][-1] in {"LIBRDKAFKA", "LIBPQ"} and "__".join(plain.split("__")[:2]) in known
+        parts = plain.split("__")[:2]
+        in_options = parts[-1].lower() in OPTIONS and "__".join(parts) in known
         if plain.startswith(PREFIX) and plain not in known and not in_options:
             near = difflib.get_close_matches(plain, known, n=1)
             raise ConfigError(
@@ -225,6 +238,7 @@ def _refuse_fixed_options(settings: Settings) -> None:
         "kafka": ("kafka.librdkafka", settings.kafka.librdkafka),
         "producer": ("producer.librdkafka", settings.producer.librdkafka),
         "consumer": ("consumer.librdkafka", settings.consumer.librdkafka),
+        "spark": ("spark.kafka_options", settings.spark.kafka_options),
         "postgresql": ("postgresql.libpq", settings.postgresql.libpq),
     }
     for owner, (place, options) in given.items():

@@ -112,7 +112,8 @@ def decoder(max_future: timedelta) -> Decode:  # noqa: C901 - one closure, since
         except ValidationError:
             heartbeat = _parse_exactly(payload)
         else:
-            if b"NaN" in payload or b"Infinity" in payload:  # pydantic reads these words as numbers, JSON has none
+            # pydantic reads these words as numbers, JSON has none. To look for one letter takes a tenth of the time.
+            if (b"N" in payload and b"NaN" in payload) or (b"I" in payload and b"Infinity" in payload):
                 heartbeat = _parse_exactly(payload)
         if isinstance(heartbeat, Reason):
             return heartbeat

@@ -1,6 +1,7 @@
 """`python -m consumer`: store heartbeats; `verify`: prove the books; `replay`: judge the quarantine anew."""
 
 import argparse
+import gc
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -72,10 +73,11 @@ def consume(config: Path) -> int:
     ensure_topic(settings.kafka, stop)
     worker = Worker(
         lambda before_revoke: KafkaSource(settings, before_revoke),
-        PostgresStore(settings, credentials),
+        [PostgresStore(settings, credentials) for _ in range(settings.consumer.connections)],
         decoder(timedelta(seconds=settings.consumer.max_future_s)),
         health,
     )
+    prepare_interpreter()
     maintenance = Maintenance(settings, credentials)
     maintenance.start()
     try:
@@ -84,6 +86,19 @@ def consume(config: Path) -> int:
         maintenance.stop()
     log.info("consumer stopped")
     return 0
+
+
+def prepare_interpreter() -> None:
+    """
+    Set Python up for batches of ten thousand messages and a thread for each of them.
+
+    By default the garbage collector goes through every message that waits each time 700 more are made, for a quarter of
+    our CPU time, and finds nothing. And a writer whose socket has room again waits 5 ms for its turn. Figures:
+    docs/performance.md.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000)
+    sys.setswitchinterval(0.001)
 
 
 if __name__ == "__main__":

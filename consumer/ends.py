@@ -39,7 +39,7 @@ class Store(Protocol):
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, int]]: ...
     def write(  # noqa: D102
-        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
+        self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]
     ) -> list[Rejected]: ...
     def end_blockers(self) -> int: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102

@@ -7,6 +7,10 @@ class StaleOwnerError(HeartbeatError):
     """Another consumer has advanced the books past this batch: it is dropped, and read again from the books."""
 
 
+class PredecessorFailedError(HeartbeatError):
+    """The batch before this one was not stored, so this one must not be either; both are read again."""
+
+
 class TopicReplacedError(HeartbeatError):
     """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
 

@@ -8,6 +8,7 @@ Just over 250 lines, since every method and callback works on the state of one c
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Final
 
 import structlog
@@ -111,17 +112,14 @@ class KafkaSource:
             )
         self._wake()
         parts: dict[int, Reading] = {}
-        for message in self._consumer.consume(self._max_batch, self._max_wait_s):
-            if (error := message.error()) is not None:
-                self._heed(error, message)
-                continue
-            partition: int = message.partition()  # type: ignore[assignment]  # a consumed message has a place
+        partition: int
+        for partition, run in groupby(self._consume(self._max_batch, self._max_wait_s), Message.partition):  # type: ignore[assignment]  # a consumed message has a place
             reading = parts.get(partition)
             if reading is None:
                 if partition not in self._positions:
                     continue  # given up during the call, or its place is not known yet
                 reading = parts[partition] = Reading(self._positions[partition], self._suspected.get(partition, set()))
-            reading.take(message)  # type: ignore[arg-type]  # as above
+            reading.take(list(run))  # type: ignore[arg-type]  # as above
         return [part for partition, reading in parts.items() if (part := self._finish(partition, reading)) is not None]
 
     def holds(self, slices: Sequence[Slice]) -> bool:
@@ -133,9 +131,7 @@ class KafkaSource:
         if not self._resting:
             self._consumer.pause(self._consumer.assignment())
             self._resting = True
-        for message in self._consumer.consume(1, 0):  # a record that slips through is missed, and read again
-            if (error := message.error()) is not None:
-                self._heed(error, message)
+        self._consume(1, 0)  # a record that slips through is missed, and read again
 
     def displace(self) -> None:
         """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
@@ -218,6 +214,16 @@ class KafkaSource:
     def _note_fatal(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
+
+    def _consume(self, count: int, wait_s: float) -> list[Message]:
+        """Get what is there, and heed what the client has to say in between."""
+        messages = self._consumer.consume(count, wait_s)
+        if not any(map(Message.error, messages)):
+            return messages
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._heed(error, message)
+        return [message for message in messages if message.error() is None]
 
     def _heed(self, error: KafkaError, message: Message) -> None:
         code = error.code()

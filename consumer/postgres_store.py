@@ -69,29 +69,30 @@ class PostgresStore:
             lambda connection: postgres_ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
         )
 
-    def write(self, batch: Batch, topic: TopicIdentity, confirm_topic: Confirm) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
         """
         Store a batch: rows, quarantine and books together, or nothing.
 
         Args:
             batch: What was read; its slices begin where the books should stand.
             topic: Named in the quarantine.
-            confirm_topic: Asks Kafka whether the topic is still the same; its answer is awaited before the books move.
+            confirm: Asks what must hold for the books to move; its answer is awaited before that.
         Returns:
             All that went into quarantine; those that PostgreSQL refused are among them.
         Raises:
             StaleOwnerError: Somebody else has advanced the books; nothing was stored.
             BooksError: An id is there already though the books say it is not, or PostgreSQL refuses most rows.
             OutageError, ConfigError: The database failed; whether the batch was stored, only the books know.
-            HeartbeatError: What the answer of `confirm_topic` raises; nothing was stored.
+            HeartbeatError: What the answer of `confirm` raises; nothing was stored.
         """
 
         def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:
-            wait_for_topic = confirm_topic()
+            wait_until_confirmed = confirm()
             with connection.transaction():
                 rejected = [*batch.rejected, *copy(connection, batch)]
+                # After that, no new lock but for a moment: whoever waits for the batch before must not be in its way.
+                wait_until_confirmed()
                 self._quarantine(connection, topic, rejected)
-                wait_for_topic()
                 self._advance(connection, batch, rejected)
             return rejected
 

@@ -5,6 +5,8 @@ Offsets may hold no record for a reader: a transaction's marker, an aborted or a
 on its way here looks the same, so a hole is believed only when a second reading finds it again.
 """
 
+from collections.abc import Sequence
+
 from consumer.batch import Record
 
 Hole = tuple[int, int]  # from the first missing offset to the next record's
@@ -27,8 +29,17 @@ class Reading:
         self._seen_before = seen_before
         self._ahead = expected
 
-    def take(self, record: Record) -> None:
-        """Take the next record; after a hole that nobody has seen before, only note the holes that follow."""
+    def take(self, records: Sequence[Record]) -> None:
+        """Take the next records; after a hole that nobody has seen before, only note the holes that follow."""
+        following = range(self.expected, self.expected + len(records))
+        if not self.suspected and [record.offset() for record in records] == list(following):  # as nearly always
+            self.records += records
+            self.expected = self._ahead = following.stop
+            return
+        for record in records:
+            self._take_one(record)
+
+    def _take_one(self, record: Record) -> None:
         offset = record.offset()
         if offset == self.expected and not self.suspected:
             self.records.append(record)

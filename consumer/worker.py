@@ -1,5 +1,8 @@
 """
-The loop: while one batch is being written, the next one is read and decoded.
+The loop: while batches are being written, the next one is read and decoded.
+
+Each writer has a connection of its own, so that one batch is copied while the one before it commits. Only the copying
+overlaps: a batch's books advance after those of the batch before it, and if that one fails, it fails, too.
 
 Start, rebalance, a lost connection and a stale owner share one path: forget what was read, ask the ledger where to
 go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `Source` and a `Store` passed in.
@@ -7,10 +10,11 @@ go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `So
 
 import random
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final
 
 import structlog
 
@@ -19,19 +23,16 @@ from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
 from common.validation import Decode
 from consumer.batch import Batch, Rejected
 from consumer.ends import Source, Stop, Store
-from consumer.errors import MembershipLostError, StaleOwnerError, TopicReplacedError
+from consumer.errors import MembershipLostError, PredecessorFailedError, StaleOwnerError, TopicReplacedError
 from consumer.report import Report
 from consumer.writer import Writer
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
-DRAIN_S: Final = 30.0  # a stop waits this long for the last write; compose's stop_grace_period is longer
+DRAIN_S: Final = 30.0  # a stop waits this long for each of the last writes; compose's stop_grace_period is longer
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
 SETTLED_S: Final = 5.0  # without anything to write after a failed write: then it was stored after all
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -49,24 +50,25 @@ class Worker:
 
     Args:
         open_source: Makes a new membership in the group; gets what to call before partitions are given up.
-        store: Used by one thread at a time: never while a call to it is under way.
+        stores: One for each batch that may be written at a time; each is used by one thread at a time.
         decode: Judges payloads.
         health: Is told of progress.
     """
 
     def __init__(
-        self, open_source: Callable[[Callable[[], object]], Source], store: Store, decode: Decode, health: Health
+        self,
+        open_source: Callable[[Callable[[], object]], Source],
+        stores: Sequence[Store],
+        decode: Decode,
+        health: Health,
     ) -> None:
         self._open_source = open_source
-        self._store = store
         self._decode = decode
         self._health = health
         self._report = Report()
-        self._writer = Writer()
-        self._asked: Future[Any] | None = None  # the store's last call
-        self._write: _Write | None = None
+        self._writers = [Writer(store) for store in stores]
+        self._writes: deque[_Write] = deque()  # those under way, the oldest first
         self._write_failed = False
-        self._blocked_since = 0.0
         self._generation = 0
         self._retry_at = 0.0
         self._retry_s = FIRST_RETRY_S
@@ -82,13 +84,14 @@ class Worker:
             while not stop.is_set():
                 self._run_source(stop)
         finally:
-            if self._is_idle(0):
-                self._store.close()  # a call that hangs ends with the process
+            for writer in self._writers:
+                if writer.is_idle:
+                    writer.store.close()  # a call that hangs ends with the process
 
     def _run_source(self, stop: Stop) -> None:
         """Live through one membership in the group: until the end, or until the topic turns out to be another one."""
         self._report.forget_offsets()
-        source = self._open_source(lambda: self._is_idle(REVOKE_S))
+        source = self._open_source(lambda: wait([write.future for write in self._writes], REVOKE_S))
         try:
             try:
                 self._subscribe(source, stop)
@@ -122,7 +125,7 @@ class Worker:
             self._report.tick(source)
             # Right after a failed write, nothing to read only means that it has not been read again yet.
             rested = not self._write_failed or time.monotonic() - self._retry_at > SETTLED_S
-            if rested and not slices and self._write is None and not source.unplaced:
+            if rested and not slices and not self._writes and not source.unplaced:
                 self._health.ok()  # nothing to do
                 self._recovered()
 
@@ -136,8 +139,9 @@ class Worker:
         except OutageError as error:
             self._back_off(error, "kafka")
             return
-        asked = self._ask(self._store.positions, source.topic, log_ranges)
-        while not self._is_idle(PATIENCE_S):
+        writer = self._writers[0]
+        asked = writer.submit(writer.store.positions, source.topic, log_ranges)
+        while not self._is_done(asked, PATIENCE_S):
             if stop.is_set():
                 return
             source.rest()
@@ -151,26 +155,32 @@ class Worker:
             self._recovered()
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
-        """Have a batch written, after the one before; a batch that follows a failed one is dropped."""
-        while not self._settle(source, PATIENCE_S):
+        """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""
+        while not self._settle(source, PATIENCE_S, leave=len(self._writers) - 1):
             if stop.is_set():
                 return  # it is read again
             source.rest()
         if not source.holds(batch.slices):
             return  # the one before failed, or a partition was given up meanwhile: it is read again
-        future = self._ask(self._store.write, batch, source.topic, source.confirm_topic)
-        self._write = _Write(batch, future, time.monotonic())
+        before = self._writes[-1].future if self._writes else None
+        writer = next(writer for writer in self._writers if writer.is_idle)
+        future = writer.submit(writer.store.write, batch, source.topic, lambda: _confirm(source, before))
+        self._writes.append(_Write(batch, future, time.monotonic()))
 
-    def _settle(self, source: Source, timeout_s: float) -> bool:
-        """Wait for the write that is under way, if any; False if it still is. Its failure displaces every partition."""
-        write = self._write
-        if write is None:
-            return True
-        if not self._is_idle(timeout_s):
-            return False
-        self._write = None
+    def _settle(self, source: Source, timeout_s: float, leave: int = 0) -> bool:
+        """Wait until at most `leave` writes are under way, in order, for each so long; False if there are more."""
+        while len(self._writes) > leave:
+            if not self._is_done(self._writes[0].future, timeout_s):
+                return False
+            self._finish(source, self._writes.popleft())
+        return True
+
+    def _finish(self, source: Source, write: _Write) -> None:
+        """Take note of a write's end; its failure displaces every partition."""
         try:
             rejected = write.future.result()
+        except PredecessorFailedError:
+            pass  # everything was displaced when that one failed
         except StaleOwnerError as error:
             source.displace()
             FENCED.inc()
@@ -185,22 +195,13 @@ class Worker:
             self._report.stored(write.batch, rejected)
             self._health.ok()
             self._recovered()
-        return True
 
-    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        self._blocked_since = time.monotonic()
-        asked = self._writer.submit(call, *args, **kwargs)
-        self._asked = asked
-        return asked
-
-    def _is_idle(self, timeout_s: float) -> bool:
-        """Wait for the store's call that is under way, if any; after a while, end stalled owners that hold it up."""
-        if self._asked is None or wait([self._asked], timeout_s).done:
+    def _is_done(self, asked: Future[Any], timeout_s: float) -> bool:
+        """Wait for a store's answer; after a while, end stalled owners that hold it up."""
+        if wait([asked], timeout_s).done:
             return True
-        if time.monotonic() - self._blocked_since > BLOCKED_S:
-            self._blocked_since = time.monotonic()
-            if ended := self._store.end_blockers():
-                structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
+        if ended := sum(writer.end_blockers(BLOCKED_S) for writer in self._writers):
+            structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
         return False
 
     def _back_off(self, error: OutageError, server: str) -> None:
@@ -213,3 +214,15 @@ class Worker:
         self._write_failed = False
         self._retry_s = FIRST_RETRY_S
         self._report.recovered()
+
+
+def _confirm(source: Source, before: Future[list[Rejected]] | None) -> Callable[[], None]:
+    """Ask what must hold when a batch's books advance: the topic is still the same, the batch before is stored."""
+    wait_for_topic = source.confirm_topic()
+
+    def wait_for_both() -> None:
+        if before is not None and before.exception() is not None:
+            raise PredecessorFailedError("the batch before was not stored", hint="Both are read again.")
+        wait_for_topic()
+
+    return wait_for_both

@@ -1,10 +1,13 @@
-"""The thread that talks to PostgreSQL while the loop reads Kafka: one call at a time, each with an answer to come."""
+"""The threads that talk to PostgreSQL while the loop reads Kafka: each one call at a time, with an answer to come."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from consumer.ends import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -12,15 +15,33 @@ T = TypeVar("T")
 
 class Writer:
     """
-    Runs calls in one thread, in order.
+    Runs calls of one store in one thread, in order.
 
     The thread is a daemon: a call that hangs cannot keep the process from ending, whose connection the database then
     sees close. (The standard library's executors wait for their threads at the end, whatever it takes.)
+
+    Args:
+        store: Used by this thread; by others, only while no call is under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._asked: Future[Any] | None = None
+        self._asked_at = 0.0
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         threading.Thread(target=self._run, name="writer", daemon=True).start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether no call is under way."""
+        return self._asked is None or self._asked.done()
+
+    def end_blockers(self, after_s: float) -> int:
+        """End stalled sessions if a call has been under way for so long, and each time as much has passed again."""
+        if self.is_idle or time.monotonic() - self._asked_at < after_s:
+            return 0
+        self._asked_at = time.monotonic()
+        return self.store.end_blockers()
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have something called; the future gets what it returns or raises."""
@@ -34,6 +55,7 @@ class Writer:
             else:
                 future.set_result(result)
 
+        self._asked, self._asked_at = future, time.monotonic()
         self._calls.put(run)
         return future
 

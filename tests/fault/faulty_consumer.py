@@ -30,10 +30,10 @@ class FaultyStore(PostgresStore):
         if point == self.point and self._batch == self.nth:
             os.kill(os.getpid(), self.signal)
 
-    def write(self, batch: Batch, topic: TopicIdentity, confirm_topic: Confirm) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
         self._batch += bool(batch.lines)
         self._reach("before-transaction")
-        rejected = super().write(batch, topic, confirm_topic)
+        rejected = super().write(batch, topic, confirm)
         self._reach("after-commit")
         return rejected
 

@@ -211,17 +211,15 @@ class MemoryStore:
                 books = self.tables.books
                 return generation, {p: books.setdefault((generation, p), low) for p, (low, _) in log_ranges.items()}
 
-    def write(
-        self, batch: Batch, topic: TopicIdentity, confirm_topic: Callable[[], Callable[[], None]]
-    ) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]) -> list[Rejected]:
         """Store a batch, or nothing."""
         assert self.tables.topics.index(topic.topic_id) + 1 == batch.generation, "a batch of another topic"
         self.written.append(batch)
         with self._one_at_a_time():
-            wait_for_topic = confirm_topic()
+            wait_until_confirmed = confirm()
             if self.before_commit:
                 self.before_commit.popleft()(batch)
-            wait_for_topic()
+            wait_until_confirmed()
             try:
                 self.tables.commit(batch)
             except StaleOwnerError:

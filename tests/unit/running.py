@@ -105,11 +105,15 @@ class Running:
     """
     A worker on topics in memory, one membership in the group after the other.
 
-    `prepare` gets each membership before it is used; leaving the context stops the loop and raises what it raised.
+    `store` writes batches, in turn with `second` if there is one. `prepare` gets each membership before it is used;
+    leaving the context stops the loop and raises what it raised.
     """
 
-    def __init__(self, *topics: MemoryTopic, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, *topics: MemoryTopic, store: MemoryStore | None = None, second: MemoryStore | None = None
+    ) -> None:
         self.store = store or MemoryStore()
+        self._stores = [self.store, *([second] if second else [])]
         self.sources: list[MemorySource] = []
         self.prepare: Callable[[MemorySource], object] = lambda _source: None
         self.health = CountingHealth()
@@ -168,6 +172,6 @@ class Running:
 
     def _run(self) -> None:
         try:
-            Worker(self._open, self.store, decoder(MAX_FUTURE), self.health).run(self.stop)
+            Worker(self._open, self._stores, decoder(MAX_FUTURE), self.health).run(self.stop)
         except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
             self._error = error

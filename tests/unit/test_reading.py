@@ -17,8 +17,7 @@ LOGS: Final = st.sets(OFFSETS).map(sorted)  # the offsets that hold a record
 def read(start: int, offsets: list[int], seen: set[Hole] | None = None) -> Reading:
     """Read records from `start` on, as one call of the consumer does."""
     reading = Reading(start, seen or set())
-    for offset in offsets:
-        reading.take(MemoryRecord(0, offset))
+    reading.take([MemoryRecord(0, offset) for offset in offsets])
     return reading
 
 
@@ -104,3 +103,16 @@ def test_log_with_holes_is_delivered_once_even_if_the_first_reading_lost_some(
 
     assert delivered == rest
     assert skipped == (rest[-1] + 1 - start - len(rest) if rest else 0)
+
+
+@BOUNDED
+@given(st.lists(OFFSETS), st.sets(st.tuples(OFFSETS, OFFSETS)))
+def test_it_does_not_matter_in_how_many_runs_records_come(offsets: list[int], seen: set[Hole]) -> None:
+    """The client mixes partitions as it likes; the short way for whole runs must agree with one record at a time."""
+    at_once, one_by_one = read(3, offsets, seen), Reading(3, seen)
+    for offset in offsets:
+        one_by_one.take([MemoryRecord(0, offset)])
+
+    assert taken(at_once) == taken(one_by_one)
+    assert (at_once.expected, at_once.skipped) == (one_by_one.expected, one_by_one.skipped)
+    assert at_once.suspected == one_by_one.suspected

@@ -5,7 +5,9 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
+from common.errors import HeartbeatError
 from common.telemetry import FENCED
+from consumer.errors import StaleOwnerError
 from tests.corpus.hostile import CASES
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic
 from tests.unit.records import MemoryRecord
@@ -96,6 +98,27 @@ def test_failed_write_drops_the_batch_read_meanwhile(when: str) -> None:
     assert begins[:2] == ([[0], [0]] if when == "before_commit" else [[0], [10]])
     assert store.stale == 0
     assert running.source.displaced == 1
+
+
+@pytest.mark.parametrize("error", [None, away(), StaleOwnerError("it was overtaken", hint="Reload.")])
+def test_second_writer_copies_meanwhile_and_commits_only_after_the_first(error: HeartbeatError | None) -> None:
+    """Two connections are faster than one, and whatever becomes of the first, no offset is passed over."""
+    gate = Gate(then=raising(error)) if error else Gate()
+    store = MemoryStore()
+    second = MemoryStore(store.tables)
+    store.before_commit.append(gate)
+    with Running(TOPIC, store=store, second=second) as running:
+        gate.wait_for_somebody()
+        running.wait_until(lambda: len(second.written) == 1 and running.source.rests > 3)
+        stored = list(store.tables.rows)
+        gate.open()
+        running.wait_until_stored(100)
+
+    assert stored == []
+    assert running.store.tables.places() == TOPIC.places()
+    assert store.stale + second.stale == 0  # it was not the books that had to stop the second
+    assert running.source.displaced == bool(error)
+    assert second.closed
 
 
 def test_overtaken_owner_reads_the_books_again() -> None:
