@@ -1,0 +1,128 @@
+"""
+How fast a waiting topic becomes rows, against plain COPY of the same rows into the same table.
+
+Consumers start before a gate (a lock on the ledger), so that neither starting nor joining the group is measured; the
+gate opens once every one of them holds its partitions. Floor and consumers take turns on one server.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import psycopg
+
+from benchmarks.stack import DATABASE, FIRST_FILLED, Stack, median, readings, stack, wait_until
+
+TOPIC: Final = "drain"
+FLOOR: Final = "plain COPY"
+BLOCK: Final = 20_000  # rows in a COPY of the floor
+COPY: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN'
+DUMP: Final = 'COPY (SELECT id, "timestamp", heart_rate, customer_id FROM heartbeats) TO STDOUT'
+WAITING: Final = (
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heartbeat-consumer' AND wait_event_type = 'Lock'"
+)
+
+
+@dataclass
+class Run:
+    """One measurement: rows a second, CPU seconds per million rows by process, peak of memory (MB)."""
+
+    rows_per_s: float
+    cpu_s_per_million: dict[str, float]
+    memory_mb: float = 0.0
+
+
+def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **settings: str) -> Run:
+    """Have so many consumers store a topic that holds `rows` messages."""
+    running.empty()
+    with ExitStack() as held:
+        with psycopg.connect(running.postgres.conninfo(DATABASE)) as gate:
+            gate.execute("LOCK TABLE kafka_ledger IN ACCESS EXCLUSIVE MODE")
+            services = [held.enter_context(running.start("consumer", topic, **settings)) for _ in range(consumers)]
+            wait_until(lambda: running.connection.execute(WAITING).fetchone() == (consumers,))
+            time.sleep(0.5)  # lets the fetch queues fill up, and the machine calm down
+            before, cpu_before = running.cpu_s(), [service.cpu_s() for service in services]
+        start = time.perf_counter()
+        memory = 0.0
+        while running.passed() < rows:
+            memory = max(memory, *(service.memory_mb() for service in services))
+            for service in services:
+                service.check()
+            time.sleep(0.05)
+        took = time.perf_counter() - start
+        after = running.cpu_s()
+        cpu = {name: after[name] - before[name] for name in after}
+        cpu["consumer"] = sum(s.cpu_s() for s in services) - sum(cpu_before)
+    count = running.connection.execute("SELECT count(*) FROM heartbeats WHERE id < %s", [FIRST_FILLED]).fetchone()
+    if count != (rows,):
+        raise RuntimeError(f"{count} rows are stored, not {rows}")
+    return Run(rows / took, {name: used / rows * 1e6 for name, used in cpu.items()}, memory)
+
+
+def dump(running: Stack) -> list[bytes]:
+    """Give the table's rows as COPY's own text, in the order in which they were stored, in blocks."""
+    blocks, lines = [], []
+    with running.connection.cursor().copy(DUMP) as copy:
+        for line in copy:
+            lines.append(bytes(line))
+            if len(lines) == BLOCK:
+                blocks.append(b"".join(lines))
+                lines = []
+    return [*blocks, b"".join(lines)] if lines else blocks
+
+
+def floor(running: Stack, blocks: list[bytes], rows: int) -> Run:
+    """Copy the same rows into the same table, a transaction for each block, and do nothing else."""
+    running.empty()
+    with psycopg.connect(running.postgres.conninfo(DATABASE), autocommit=True) as connection:
+        before = running.cpu_s()["PostgreSQL"]
+        start, used = time.perf_counter(), time.process_time()
+        for block in blocks:
+            with connection.cursor().copy(COPY) as copy:
+                copy.write(block)
+        took = time.perf_counter() - start
+    server = running.cpu_s()["PostgreSQL"] - before
+    return Run(rows / took, {"PostgreSQL": server / rows * 1e6, "client": (time.process_time() - used) / rows * 1e6})
+
+
+def measure(running: Stack, rows: int, rounds: int, consumers: list[int], **settings: str) -> Iterator[tuple[str, Run]]:
+    """Give floor and consumers in turn, round after round; a first one, which warms everything up, is left out."""
+    drain(running, 1, rows, **settings)
+    blocks = dump(running)
+    for _ in range(rounds):
+        yield FLOOR, floor(running, blocks, rows)
+        for number in consumers:
+            yield f"{number} consumer{'s' if number > 1 else ''}", drain(running, number, rows, **settings)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="messages that wait (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind (default: %(default)s)")
+    parser.add_argument("--consumers", type=int, nargs="*", default=[1, 2], help="how many (default: %(default)s)")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the consumer")
+    given = parser.parse_args()
+    settings = dict(item.split("=", 1) for item in given.set)
+    results: dict[str, list[Run]] = {}
+    with stack() as running:
+        running.make_topic(TOPIC, readings(given.rows, 1000))
+        for name, run in measure(running, given.rows, given.rounds, given.consumers, **settings):
+            results.setdefault(name, []).append(run)
+            costs = "  ".join(f"{part} {cpu:.2f}" for part, cpu in run.cpu_s_per_million.items())
+            print(
+                f"{name:12} {run.rows_per_s:9,.0f} rows/s   CPU s per million: {costs}   {run.memory_mb:.0f} MB",
+                flush=True,
+            )
+    base = median(run.rows_per_s for run in results[FLOOR])
+    for name, runs in results.items():
+        rate = median(run.rows_per_s for run in runs)
+        cpu = median(sum(run.cpu_s_per_million.values()) for run in runs)
+        print(f"median {name:12} {rate:9,.0f} rows/s   {rate / base:.2f} of the floor   CPU s per million: {cpu:.2f}")
+
+
+if __name__ == "__main__":
+    main()
