@@ -1,8 +1,14 @@
 -- The tables of the heartbeat pipeline. Run it any number of times on the same database, by `psql -f` or any driver:
 -- what is there already stays as it is. It needs PostgreSQL 14 or newer and a UTF8 database.
 
--- One at a time: two sessions that create the same table at once would fail, IF NOT EXISTS or not.
-DO $$ BEGIN PERFORM pg_advisory_lock(hashtextextended('heartbeat schema', 0)); END $$;
+-- One at a time: two sessions that create the same table at once would fail, IF NOT EXISTS or not. An older version's
+-- refresh_rollups(), called by running consumers, rests until the tables that it does not know have their function.
+DO $$
+BEGIN
+    PERFORM pg_advisory_lock(hashtextextended('heartbeat schema', 0));
+    PERFORM pg_advisory_lock(hashtextextended('heartbeat rollups', 0));
+END
+$$;
 SET client_min_messages = warning;
 
 -- Where an event stood in Kafka, packed into the 63 bits of a positive bigint: which of the topics that bore the
@@ -167,6 +173,38 @@ COMMENT ON TABLE heartbeats_per_minute IS 'Rollup per customer and minute; avera
 COMMENT ON COLUMN heartbeats_per_minute.low IS 'Readings below 60';
 COMMENT ON COLUMN heartbeats_per_minute.high IS 'Readings above 100';
 
+CREATE TABLE IF NOT EXISTS heartbeats_per_customer (
+    width_s     integer     NOT NULL CHECK (width_s IN (600, 3600)),
+    customer_id varchar     NOT NULL COLLATE "C",
+    bucket      timestamptz NOT NULL,
+    readings    integer     NOT NULL,
+    sum_bpm     bigint      NOT NULL,
+    min_bpm     smallint    NOT NULL,
+    max_bpm     smallint    NOT NULL,
+    low         integer     NOT NULL,
+    high        integer     NOT NULL,
+    PRIMARY KEY (width_s, customer_id, bucket)
+);
+CREATE INDEX IF NOT EXISTS idx_per_customer ON heartbeats_per_customer (bucket);
+COMMENT ON TABLE heartbeats_per_customer IS 'Rollup per customer of heartbeats_per_minute: per 10 minutes, and of that per hour';
+COMMENT ON COLUMN heartbeats_per_customer.bucket IS 'Begin of the bucket, which is width_s seconds wide';
+
+-- A database that was filled before there was this table.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM heartbeats_per_customer) THEN
+        INSERT INTO heartbeats_per_customer
+        SELECT 600, customer_id, date_bin(interval '10 min', minute, timestamptz '0001-01-01 00:00:00+00') AS bucket,
+               sum(readings), sum(sum_bpm), min(min_bpm), max(max_bpm), sum(low), sum(high)
+        FROM heartbeats_per_minute GROUP BY customer_id, bucket;
+        INSERT INTO heartbeats_per_customer
+        SELECT 3600, customer_id, date_bin(interval '1 h', bucket, timestamptz '0001-01-01 00:00:00+00') AS hour,
+               sum(readings), sum(sum_bpm), min(min_bpm), max(max_bpm), sum(low), sum(high)
+        FROM heartbeats_per_customer WHERE width_s = 600 GROUP BY customer_id, hour;
+    END IF;
+END
+$$;
+
 CREATE TABLE IF NOT EXISTS heartbeats_fleet (
     width_s  integer     NOT NULL CHECK (width_s IN (10, 60, 600, 3600)),
     bucket   timestamptz NOT NULL,
@@ -217,12 +255,16 @@ RETURN (
 CREATE OR REPLACE FUNCTION fleet_from_heartbeats(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
-    SELECT (sum_up_fleet(10, bucket, array_agg(heart_rate::smallint), array_agg(number))).*
+    SELECT fleet.*  -- from a LATERAL, not (sum_up_fleet(...)).*, which calls it once for each column
     FROM (
-        SELECT date_bin(interval '10 s', "timestamp", timestamptz '2000-01-01 00:00:00+00') AS bucket, heart_rate, count(*) AS number
-        FROM heartbeats WHERE "timestamp" >= begins AND "timestamp" < ends GROUP BY 1, 2
-    ) AS counted
-    GROUP BY bucket;
+        SELECT bucket, array_agg(heart_rate::smallint) AS bpm, array_agg(number) AS counts
+        FROM (
+            SELECT date_bin(interval '10 s', "timestamp", timestamptz '0001-01-01 00:00:00+00') AS bucket, heart_rate,
+                   count(*) AS number
+            FROM heartbeats WHERE "timestamp" >= begins AND "timestamp" < ends GROUP BY 1, 2
+        ) AS counted
+        GROUP BY bucket
+    ) AS histogram, LATERAL sum_up_fleet(10, bucket, histogram.bpm, histogram.counts) AS fleet;
 END;
 
 -- Works off the notes: each minute once it has been quiet for five seconds, or noted for a minute. The notes go first,
@@ -264,14 +306,30 @@ BEGIN
     END LOOP;
     FOREACH wide IN ARRAY ARRAY[60, 600, 3600] LOOP
         FOR one IN
-            SELECT DISTINCT date_bin(make_interval(secs => wide), minute, timestamptz '2000-01-01 00:00:00+00') FROM unnest(picked) AS minute
+            SELECT DISTINCT date_bin(make_interval(secs => wide), minute, timestamptz '0001-01-01 00:00:00+00') FROM unnest(picked) AS minute
         LOOP
+            IF wide = 600 THEN
+                DELETE FROM heartbeats_per_customer WHERE width_s = wide AND bucket = one;
+                INSERT INTO heartbeats_per_customer
+                SELECT wide, customer_id, one, sum(readings), sum(sum_bpm), min(min_bpm), max(max_bpm), sum(low), sum(high)
+                FROM heartbeats_per_minute
+                WHERE minute >= one AND minute < one + make_interval(secs => wide) GROUP BY customer_id;
+            ELSIF wide = 3600 THEN
+                DELETE FROM heartbeats_per_customer WHERE width_s = wide AND bucket = one;
+                INSERT INTO heartbeats_per_customer
+                SELECT wide, customer_id, one, sum(readings), sum(sum_bpm), min(min_bpm), max(max_bpm), sum(low), sum(high)
+                FROM heartbeats_per_customer
+                WHERE width_s = fine AND bucket >= one AND bucket < one + make_interval(secs => wide) GROUP BY customer_id;
+            END IF;
             DELETE FROM heartbeats_fleet WHERE width_s = wide AND bucket = one;
             INSERT INTO heartbeats_fleet
-            SELECT (sum_up_fleet(wide, one, array_agg(rate), array_agg(number))).*
-            FROM heartbeats_fleet, unnest(bpm, counts) AS pair (rate, number)
-            WHERE width_s = fine AND bucket >= one AND bucket < one + make_interval(secs => wide)
-            HAVING count(*) > 0;
+            SELECT fleet.*
+            FROM (
+                SELECT array_agg(rate) AS bpm, array_agg(number) AS counts
+                FROM heartbeats_fleet, unnest(bpm, counts) AS pair (rate, number)
+                WHERE width_s = fine AND bucket >= one AND bucket < one + make_interval(secs => wide)
+                HAVING count(*) > 0
+            ) AS histogram, LATERAL sum_up_fleet(wide, one, histogram.bpm, histogram.counts) AS fleet;
         END LOOP;
         fine := wide;
     END LOOP;
@@ -295,19 +353,60 @@ DECLARE
 BEGIN
     RETURN QUERY
         SELECT * FROM heartbeats_fleet AS fleet
-        WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '2000-01-01 00:00:00+00') AND bucket <= ends
+        WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '0001-01-01 00:00:00+00') AND bucket <= ends
           AND (width > 10 OR NOT EXISTS (SELECT FROM heartbeats_touched
-                                         WHERE minute = date_bin(interval '1 minute', fleet.bucket, timestamptz '2000-01-01 00:00:00+00')));
+                                         WHERE minute = date_bin(interval '1 minute', fleet.bucket, timestamptz '0001-01-01 00:00:00+00')));
     IF width = 10 THEN
         RETURN QUERY
             SELECT fresh.* FROM (SELECT DISTINCT minute FROM heartbeats_touched
                                  WHERE minute > begins - interval '1 minute' AND minute <= ends) AS noted,
-                 LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '2000-01-01 00:00:00+00')),
+                 LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
                                                least(minute + interval '1 minute', ends)) AS fresh;
     END IF;
 END
 $$;
 COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour';
+
+-- The same for chosen customers: 1, each reading is drawn, or the width of the rollup's buckets. By the points to draw,
+-- arbitrary: each is read from a page of its own, so that this is also what keeps a panel under a tenth of a second.
+CREATE OR REPLACE FUNCTION customer_width(begins timestamptz, ends timestamptz, customers varchar[]) RETURNS integer
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 20000 THEN 1
+                WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 60 * 10000 THEN 60
+                WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 600 * 10000 THEN 600 ELSE 3600 END;
+
+-- For dashboards, beside the readings themselves: nothing where customer_width() says that those are drawn.
+CREATE OR REPLACE FUNCTION customer_history(
+    customers varchar[], begins timestamptz, ends timestamptz,
+    OUT bucket timestamptz, OUT customer_id varchar, OUT readings integer, OUT sum_bpm bigint
+) RETURNS SETOF record
+    LANGUAGE plpgsql STABLE
+AS $$
+#variable_conflict use_column
+DECLARE
+    width integer := customer_width(begins, ends, customers);
+BEGIN
+    IF width = 60 THEN
+        RETURN QUERY
+            SELECT minute, customer_id, readings, sum_bpm FROM heartbeats_per_minute AS rollup
+            WHERE customer_id = ANY (customers) AND minute > begins - interval '1 min' AND minute <= ends
+              AND NOT EXISTS (SELECT FROM heartbeats_touched WHERE minute = rollup.minute);
+        RETURN QUERY
+            SELECT minute, customer_id, fresh.readings, fresh.sum_bpm
+            FROM (SELECT DISTINCT minute FROM heartbeats_touched
+                  WHERE minute > begins - interval '1 min' AND minute <= ends) AS noted,
+                 LATERAL (SELECT customer_id, count(*)::integer AS readings, sum(heart_rate) AS sum_bpm FROM heartbeats
+                          WHERE customer_id = ANY (customers) AND "timestamp" >= minute
+                            AND "timestamp" < minute + interval '1 min' GROUP BY customer_id) AS fresh;
+    ELSIF width > 60 THEN
+        RETURN QUERY
+            SELECT bucket, customer_id, readings, sum_bpm FROM heartbeats_per_customer
+            WHERE width_s = width AND customer_id = ANY (customers)
+              AND bucket > begins - make_interval(secs => width) AND bucket <= ends;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION customer_history IS 'Rollups of some customers from begins to ends, for ranges too long to draw each reading';
 
 -- Retention ------------------------------------------------------------------------------------------------------
 
@@ -384,12 +483,16 @@ BEGIN ATOMIC
         DELETE FROM heartbeats_per_minute WHERE (customer_id, minute) IN (
             SELECT customer_id, minute FROM heartbeats_per_minute WHERE minute < before LIMIT most)
         RETURNING 1
+    ), customers AS (
+        DELETE FROM heartbeats_per_customer WHERE (width_s, customer_id, bucket) IN (
+            SELECT width_s, customer_id, bucket FROM heartbeats_per_customer WHERE bucket < before LIMIT most)
+        RETURNING 1
     ), buckets AS (
         DELETE FROM heartbeats_fleet WHERE (width_s, bucket) IN (
             SELECT width_s, bucket FROM heartbeats_fleet WHERE bucket < before LIMIT most)
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM buckets);
+    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets);
 END;
 COMMENT ON FUNCTION drop_rollups IS 'Drops rollups from before a moment';
 
@@ -431,4 +534,9 @@ FROM heartbeats;
 COMMENT ON VIEW patient_heartbeats IS 'The same rows by patient number (NULL where customer_id is no CUST-<n>) with low/normal/high at 60 and 100';
 
 RESET client_min_messages;
-DO $$ BEGIN PERFORM pg_advisory_unlock(hashtextextended('heartbeat schema', 0)); END $$;
+DO $$
+BEGIN
+    PERFORM pg_advisory_unlock(hashtextextended('heartbeat rollups', 0));
+    PERFORM pg_advisory_unlock(hashtextextended('heartbeat schema', 0));
+END
+$$;

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -208,16 +207,3 @@ def test_consumer_tends_the_storage_by_itself(start: StartService, topic: Topic,
     eventually(lambda: any(consumer.events("partition dropped")))
 
     assert consumer.stop() == 0
-
-
-def test_schema_of_an_older_version_is_upgraded_by_running_it_again(database: Database) -> None:
-    """Filled tables stay as they are."""
-    now = datetime.now(UTC)
-    insert(database, now)
-    schema = (Path(__file__).parents[2] / "db" / "schema.sql").read_bytes()
-    database.query("DROP TABLE heartbeats_touched, heartbeats_per_minute, heartbeats_fleet, heartbeats_horizon CASCADE")
-    with database.connect() as connection:
-        connection.execute(schema)
-
-    assert database.count() == 1
-    assert database.query("SELECT count(*) FROM heartbeats_touched") == [(0,)]

@@ -1,0 +1,147 @@
+"""`make bench`: measure what docs/performance.md says, on this machine, and write it there."""
+
+import argparse
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from benchmarks import drain, flat, latency, plots, send
+from benchmarks.report import write_section
+from benchmarks.stack import Stack, median, readings, stack
+
+PARTS = ("PostgreSQL", "consumer", "client", "broker", "producer")
+
+
+def report_drain(running: Stack, rounds: int) -> None:
+    """Floor, one consumer, two: speed and cost."""
+    rows = 2_000_000
+    running.make_topic(drain.TOPIC, readings(rows, 1000))
+    runs: defaultdict[str, list[drain.Run]] = defaultdict(list)
+    for name, run in drain.measure(running, rows, rounds, [1, 2]):
+        runs[name].append(run)
+        print(f"{name:12} {run.rows_per_s:9,.0f} rows/s", flush=True)
+    ratios = {
+        name: [run.rows_per_s / floor.rows_per_s for run, floor in zip(found, runs[drain.FLOOR], strict=True)]
+        for name, found in runs.items()
+    }
+    costs = {name: _medians(run.cpu_s_per_million for run in found) for name, found in runs.items()}
+    lines = [
+        (
+            f"{rows:,} waiting messages of 1,000 customers, {rounds} rounds in turn; CPU seconds per million rows,"
+            " medians; the ratio is the median of the rounds' (in brackets: the lowest and the highest)."
+        ),
+        "",
+        "| | rows/s | of the floor | PostgreSQL | client | broker | all CPU | memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, found in runs.items():
+        cost, ratio = costs[name], ratios[name]
+        lines.append(
+            f"| {name} | {median(run.rows_per_s for run in found):,.0f}"
+            f" | {median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
+            f" | {cost['PostgreSQL']:.2f} | {cost.get('consumer', cost.get('client', 0)):.2f}"
+            f" | {cost.get('broker', 0):.2f} | {sum(cost.values()):.2f} | {max(r.memory_mb for r in found):.0f} MB |"
+        )
+    plots.bars(
+        "drain", "Rows stored per second", "rows/s", {n: {"": median(r.rows_per_s for r in f)} for n, f in runs.items()}
+    )
+    plots.bars("cost", "CPU seconds per million rows", "s", costs)
+    lines += ["", "![rows per second](images/drain.svg)", "", "![CPU per million rows](images/cost.svg)"]
+    write_section("drain", "\n".join(lines))
+
+
+def report_send(running: Stack, rounds: int) -> None:
+    """Our producer beside Kafka's own tool."""
+    rates = send.measure(running, rounds)
+    ratios = [ours / peer for ours, peer in zip(rates[send.OURS], rates[send.PEER], strict=True)]
+    lines = [
+        f"Each on one core, {rounds} rounds in turn.",
+        "",
+        "| | messages/s, median | lowest | highest |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {median(found):,.0f} | {min(found):,.0f} | {max(found):,.0f} |"
+            for name, found in rates.items()
+        ),
+        "",
+        (
+            f"Ours is {median(ratios):.2f} of the peer ({min(ratios):.2f} to {max(ratios):.2f}). The generator alone"
+            f" draws {send.generate() / 1e6:.1f} million heart rates per second of CPU time."
+        ),
+    ]
+    write_section("send", "\n".join(lines))
+
+
+def report_latency(running: Stack, seconds: float) -> None:
+    """Age of rows and CPU at several rates."""
+    lines = [
+        (
+            f"{seconds:.0f} s observed at each rate; CPU in percent of one core. Idle, the consumer takes"
+            f" {latency.idle(running, seconds):.1f} %."
+        ),
+        "",
+        "| messages/s | p50 | p99 | worst | consumer | producer | broker |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for customers in (10, 1000, 50_000):
+        found = latency.observe(running, customers, seconds)
+        cpu = " | ".join(f"{found.cpu_percent[name]:.1f} %" for name in ("consumer", "producer", "broker"))
+        lines.append(
+            f"| {customers:,} | {found.p50_ms:.0f} ms | {found.p99_ms:.0f} ms | {found.worst_ms:.0f} ms | {cpu} |"
+        )
+        print(lines[-1], flush=True)
+    write_section("latency", "\n".join(lines))
+
+
+def report_flat(running: Stack, rounds: int, full: int) -> None:
+    """Full tables, many customers, long queues, more consumers."""
+    found = flat.measure(running, 1_000_000, rounds, full)
+    base = next(iter(found.values())).rows_per_s
+    lines = [
+        f"A million waiting messages unless said, medians of {rounds} rounds in turn (the full table afterwards).",
+        "",
+        "| | rows/s | of the first | memory of a consumer |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {name} | {run.rows_per_s:,.0f} | {run.rows_per_s / base:.2f} | {run.memory_mb:.0f} MB |"
+            for name, run in found.items()
+        ),
+    ]
+    write_section("flat", "\n".join(lines))
+
+
+def _medians(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    every = list(costs)
+    return {part: median(cost[part] for cost in every) for part in PARTS if part in every[0]}
+
+
+def main() -> None:
+    """Run everything, or what is named."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    kinds: dict[str, Callable[[Stack], None]] = {
+        "drain": lambda running: report_drain(running, given.rounds),
+        "send": lambda running: report_send(running, given.rounds),
+        "latency": lambda running: report_latency(running, 30),
+        "flat": lambda running: report_flat(running, 3, given.full),
+    }
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all)")
+    parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")
+    parser.add_argument(
+        "--full", type=int, default=10_000_000, help="rows in the full table; 100000000 takes half an hour more"
+    )
+    given = parser.parse_args()
+    if unknown := set(given.kinds) - kinds.keys():
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
+    for kind in given.kinds or kinds:
+        with stack() as running:
+            print(f"-- {kind}", flush=True)
+            kinds[kind](running)
+    write_section(
+        "machine",
+        f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}.",
+    )
+
+
+if __name__ == "__main__":
+    main()
