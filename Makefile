@@ -5,19 +5,23 @@ PYTHON ?= python3.13 python3.12 python3.11 python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9
-INSTALL := $(MAKE) --silent --no-print-directory $(VENV)/.demo-installed
+ENGINE ?= consumer
+INSTALL := $(MAKE) --silent --no-print-directory $(VENV)/.demo-installed $(if $(filter spark,$(ENGINE)),$(VENV)/.spark-installed)
 
 # A virtual environment whose Python is gone (an upgraded system) is made again.
 $(shell [ ! -e $(VENV)/.made ] || $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.made)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60)
-	@exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
+demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60; ENGINE=spark: by Spark)
+	@export ENGINE='$(ENGINE)'; exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
 
 test: $(VENV)/.dev-installed ## unit and integration tests and the first faults, on a real Kafka and PostgreSQL (minutes)
 	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak' tests/unit tests/integration tests/fault/test_consumer_killed.py
+
+spark-test: $(VENV)/.dev-installed $(VENV)/.spark-installed ## the second engine's tests; installs Spark (0.5 GB)
+	@$(BIN)/python -m pytest -m spark tests/spark
 
 check: lint types test faults ## what CI runs, but for e2e
 
@@ -42,9 +46,12 @@ soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (S
 e2e: $(VENV)/.dev-installed ## the compose file on Docker
 	@$(BIN)/python -m pytest -m e2e
 
+bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure what docs/performance.md says, half an hour (BENCH='drain send')
+	@$(BIN)/python -m benchmarks $(BENCH)
+
 requirements: $(VENV)/.dev-installed ## pin requirements-*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
-	@for group in dev demo producer consumer; do \
+	@for group in dev demo producer consumer spark bench; do \
 	  if [ $$group = dev ]; then like=; else like='--constraint requirements-dev.txt'; fi; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements' $(if $(UPGRADE),--upgrade) \
@@ -55,7 +62,7 @@ clean: ## remove the virtual environment and the caches (the demo keeps its data
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check lint types format faults soak e2e requirements clean
+.PHONY: help demo test spark-test check lint types format faults soak e2e bench requirements clean
 
 # Without pip, for that takes seconds; a half-made environment has no stamp and is made again.
 $(VENV)/.made:
@@ -74,7 +81,7 @@ $(VENV)/.made:
 	  echo "HINT: Install one of them (Debian, Ubuntu: apt install python3 python3-venv), or name yours: make PYTHON=/path/to/python3"; \
 	fi >&2; exit 1
 
-$(VENV)/.demo-installed $(VENV)/.dev-installed: $(VENV)/.%-installed: requirements-%.txt $(VENV)/.made
+$(VENV)/.demo-installed $(VENV)/.dev-installed $(VENV)/.spark-installed $(VENV)/.bench-installed: $(VENV)/.%-installed: requirements-%.txt $(VENV)/.made
 	@echo "installing $< into $(VENV) (once, about a minute)"
 	@said=$$($(BIN)/python -m ensurepip 2>&1) || { echo "$$said" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \

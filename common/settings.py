@@ -103,7 +103,7 @@ class Consumer(Section):
 class Spark(Section):
     """What Spark does differently; for everything else it heeds the consumer's settings."""
 
-    max_batch: Annotated[int, Field(ge=1, le=100_000_000)] = 300_000  # messages in one micro-batch, all partitions
+    max_batch: Annotated[int, Field(ge=1, le=100_000_000)] = 600_000  # messages in one micro-batch, all partitions
     trigger_s: Annotated[float, Field(ge=0, le=60)] = 1.0  # from the start of a micro-batch to that of the next
     kafka_options: Options = Field(default_factory=dict, repr=False)  # of Kafka's Java client, by its own names
 

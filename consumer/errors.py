@@ -1,6 +1,6 @@
 """How the consumer's two ends fail, in the words the loop between them understands."""
 
-from common.errors import HeartbeatError
+from common.errors import BooksError, HeartbeatError
 
 
 class StaleOwnerError(HeartbeatError):
@@ -9,6 +9,22 @@ class StaleOwnerError(HeartbeatError):
 
 class PredecessorFailedError(HeartbeatError):
     """The batch before this one was not stored, so this one must not be either; both are read again."""
+
+
+class LogEndsEarlyError(BooksError):
+    """
+    Kafka's log ends before the books: it lost records, unless another engine stored some that came after we had looked.
+
+    Args:
+        message, hint: As for every error.
+        partition: Whose log it is.
+        expected: Where the books stand. A log that has reached it by now has lost nothing.
+    """
+
+    def __init__(self, message: str, *, hint: str, partition: int, expected: int) -> None:
+        super().__init__(message, hint=hint)
+        self.partition = partition
+        self.expected = expected
 
 
 class TopicReplacedError(HeartbeatError):

@@ -8,7 +8,7 @@ from psycopg import errors as pg
 
 from common.errors import BooksError, ConfigError
 from consumer.batch import Batch, Rejected, TopicIdentity
-from consumer.errors import StaleOwnerError
+from consumer.errors import LogEndsEarlyError, StaleOwnerError
 
 LAST_GENERATION: Final = 127  # 7 bits of a row's id
 
@@ -71,9 +71,11 @@ def read(
         for partition, (low, end) in log_ranges.items():
             expected = books[partition]
             if expected > end:
-                raise BooksError(
+                raise LogEndsEarlyError(
                     f"cannot go on in {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
                     f" {end}",
+                    partition=partition,
+                    expected=expected,
                     hint="Kafka lost records that are stored here, for example by a restored volume. New ones would get"
                     " offsets that were used before: delete the topic and let it be made again, then start.",
                 )

@@ -23,7 +23,13 @@ from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
 from common.validation import Decode
 from consumer.batch import Batch, Rejected
 from consumer.ends import Source, Stop, Store
-from consumer.errors import MembershipLostError, PredecessorFailedError, StaleOwnerError, TopicReplacedError
+from consumer.errors import (
+    LogEndsEarlyError,
+    MembershipLostError,
+    PredecessorFailedError,
+    StaleOwnerError,
+    TopicReplacedError,
+)
 from consumer.report import Report
 from consumer.writer import Writer
 
@@ -147,12 +153,24 @@ class Worker:
             source.rest()
         try:
             self._generation, positions = asked.result()
+        except LogEndsEarlyError as error:
+            if self._ends_early(source, error):
+                raise
+            return  # another engine was quicker with records that came meanwhile: ask again
         except OutageError as error:
             self._back_off(error, "postgresql")
             return
         source.place(positions)
         if not self._write_failed:  # otherwise only a write shows that writing works again
             self._recovered()
+
+    def _ends_early(self, source: Source, error: LogEndsEarlyError) -> bool:
+        try:
+            _, end = source.log_ranges([error.partition])[error.partition]
+        except OutageError as outage:
+            self._back_off(outage, "kafka")
+            return False
+        return end < error.expected
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
         """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""

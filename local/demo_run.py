@@ -43,10 +43,10 @@ def run() -> int:
         signal.signal(number, signal.default_int_handler)  # KeyboardInterrupt
     try:
         os.chdir(ROOT)
-        seconds = read_seconds(os.environ)
+        seconds, engine = read_seconds(os.environ), read_engine(os.environ)
         settings, credentials = load(Path("config.yml")), load_credentials()
         with locked(DATA, patience_s=IN_USE_S), nothing_left():
-            return demonstrate(settings, credentials, seconds)
+            return demonstrate(settings, credentials, seconds, engine)
     except KeyboardInterrupt:
         return 0
     except HeartbeatError as error:
@@ -75,6 +75,19 @@ def read_seconds(environment: Mapping[str, str]) -> float | None:
     return seconds
 
 
+def read_engine(environment: Mapping[str, str]) -> str:
+    """
+    Give who is to store the heartbeats.
+
+    Raises:
+        ConfigError: ENGINE names nobody.
+    """
+    name = environment.get("ENGINE") or "consumer"
+    if name not in ENGINES:
+        raise ConfigError(f"ENGINE: must be one of {', '.join(ENGINES)} (got {name!r})", hint="ENGINE=spark, say.")
+    return name
+
+
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """Begin when nothing of an earlier run is left, and end when nothing of this one is, whatever interrupts it."""
@@ -99,7 +112,7 @@ def wait_until_unused() -> None:
             pass
 
 
-def demonstrate(settings: Settings, credentials: Credentials, seconds: float | None) -> int:
+def demonstrate(settings: Settings, credentials: Credentials, seconds: float | None, engine: str) -> int:
     """Start everything, watch it, stop it and check the books; give the exit code."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with contextlib.ExitStack() as stack:
@@ -120,7 +133,7 @@ def demonstrate(settings: Settings, credentials: Credentials, seconds: float | N
         environment = environment_of_services(kafka, database)
         producer = Service("producer", PRODUCER, environment, keep_fds=[lock])
         stack.callback(producer.stop, HURRIED_STOP_S)
-        consumer = Service("consumer", ENGINES["consumer"], environment, keep_fds=[lock])
+        consumer = Service(engine, ENGINES[engine], environment, keep_fds=[lock])
         stack.callback(consumer.stop, HURRIED_STOP_S)
         pipeline = Pipeline(producer, consumer, (kafka, database), gauge, addresses)
         hurried = False

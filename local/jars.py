@@ -1,7 +1,8 @@
 """
-The jars of Kafka's broker: fetched once, checked, kept in a folder.
+Jars: those of Kafka's broker and of Spark's Kafka connector, fetched once, checked, kept in a folder.
 
-`kafka_jars.txt` pins each by coordinates and SHA-256, so nothing is resolved at run time and nothing unknown is run.
+`kafka_jars.txt` and `spark_jars.txt` pin each by coordinates and SHA-256, so nothing is resolved at run time and
+nothing unknown is run.
 jgo knows where Maven's repositories are and fetches; what it offers above that is not used: `jgo.build` trusts a
 half-written file for ever, only warns about a wrong checksum, and may fetch a second Java to sort jars into folders.
 """
@@ -30,9 +31,10 @@ PATIENCE_S: Final = 900.0  # while another process fetches
 log = logging.getLogger(__name__)
 
 
-def read_pins() -> dict[str, str]:
-    """Give the SHA-256 of each coordinate `group:artifact:version`."""
-    lines = (line.split() for line in PINS.read_text(encoding="utf-8").splitlines() if not line.startswith("#"))
+def read_pins(pins: Path | None = None) -> dict[str, str]:
+    """Give the SHA-256 of each coordinate `group:artifact:version`; None: of Kafka's."""
+    text = (pins or PINS).read_text(encoding="utf-8")
+    lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
     return {coordinate: sha256 for coordinate, sha256 in lines}  # noqa: C416 - checks that each line has two words
 
 
@@ -42,24 +44,27 @@ def file_name(coordinate: str) -> str:
     return f"{artifact}-{version}.jar"
 
 
-def ensure(folder: Path) -> list[Path]:
+def ensure(folder: Path, pinned: Path | None = None) -> list[Path]:
     """
     Have all jars in `folder`, fetching what is missing; safe for several processes, and after an interruption.
 
     A jar gets its name there only when it is whole and its checksum is right.
 
+    Args:
+        folder: Where they are kept.
+        pinned: The file that names them; None: Kafka's.
     Returns:
         Their paths, sorted: a class path must not change from run to run, or prepared class data is void.
     Raises:
         LocalServerError: There is no network, no space, or a jar is not the one pinned.
     """
-    pins = read_pins()
+    pins = read_pins(pinned)
     wanted = sorted(folder / file_name(coordinate) for coordinate in pins)
     if not all(path.exists() for path in wanted):
         with locked(folder, patience_s=PATIENCE_S):
             for number, (coordinate, sha256) in enumerate(pins.items(), 1):
                 if not (folder / file_name(coordinate)).exists():
-                    log.info("fetching Kafka: jar %d of %d, %s", number, len(pins), file_name(coordinate))
+                    log.info("fetching jar %d of %d, %s", number, len(pins), file_name(coordinate))
                     _fetch(coordinate, sha256, folder)
     return wanted
 

@@ -22,7 +22,7 @@ LAST_LINES: Final = 12
 
 PRODUCER: Final = ("-m", "producer")
 # Who takes the heartbeats from Kafka to PostgreSQL, by name.
-ENGINES: Final[Mapping[str, Sequence[str]]] = {"consumer": ("-m", "consumer")}
+ENGINES: Final[Mapping[str, Sequence[str]]] = {"consumer": ("-m", "consumer"), "spark": ("-m", "local.spark")}
 VERIFY: Final = ("-m", "consumer", "verify", "--full")
 
 

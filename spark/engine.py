@@ -1,0 +1,146 @@
+"""The driver's loop: start a query where the ledger stands, watch it, and do so again when it ends."""
+
+import contextlib
+import random
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from py4j.protocol import Py4JError
+from pyspark.sql import SparkSession
+
+from common.errors import OutageError
+from common.runtime import StopFlag
+from common.settings import Credentials, Settings
+from common.telemetry import FENCED, RETRIES, Health
+from consumer.batch import TopicIdentity
+from consumer.errors import LogEndsEarlyError, StaleOwnerError, TopicReplacedError
+from consumer.kafka_consumer import KafkaSource
+from consumer.postgres_store import PostgresStore
+from spark.report import Report
+from spark.stream import Stream
+from spark.task import Job
+
+LOOK_S: Final = 1.0
+DRAIN_S: Final = 30.0  # a stop waits this long for the micro-batch under way; compose's stop_grace_period is longer
+CUT_S: Final = 5.0  # and so long when the query is to start anew
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+
+
+class Engine:
+    """
+    Stores what arrives until told to stop.
+
+    Args:
+        settings: Where Kafka and PostgreSQL are.
+        credentials: Who we are.
+        open_session: Starts Spark; called once, after Kafka and PostgreSQL were found to answer.
+        health: Is told of progress.
+    """
+
+    def __init__(
+        self, settings: Settings, credentials: Credentials, open_session: Callable[[], SparkSession], health: Health
+    ) -> None:
+        self._settings = settings
+        self._credentials = credentials
+        self._open_session = open_session
+        self._session: SparkSession | None = None
+        self._health = health
+        self._source = KafkaSource(settings, lambda: None)  # asks about the topic; it joins no group
+        self._store = PostgresStore(settings, credentials)
+        self._report = Report(settings.spark.trigger_s, self._stored)
+        self._retry_s = FIRST_RETRY_S
+
+    def run(self, stop: StopFlag) -> None:
+        """
+        Store what arrives until `stop` is set; then finish the micro-batch under way, in bounded time.
+
+        Raises:
+            BooksError, ConfigError: Going on is no use or no good; everything committed so far stays.
+        """
+        try:
+            while not stop.is_set():
+                try:
+                    self._run_stream(stop)
+                except StaleOwnerError as error:
+                    FENCED.inc()
+                    structlog.get_logger().info(error.message, hint=error.hint)
+                    self._back_off(stop)
+                except TopicReplacedError as error:
+                    structlog.get_logger().warning(error.message, hint=error.hint)
+                except OutageError as error:
+                    RETRIES.labels("spark").inc()
+                    self._report.outage(error)
+                    self._back_off(stop)
+        finally:
+            self._source.close()
+            self._store.close()
+            if self._session is not None:
+                with contextlib.suppress(Py4JError, OSError):  # its Java may be gone
+                    self._session.stop()
+
+    def _run_stream(self, stop: StopFlag) -> None:
+        """Live through one query: until the end, until it fails, or until the topic is not the one it reads."""
+        job = self._find_start()
+        if self._session is None:
+            self._session = self._open_session()
+        stream = Stream(self._session, job, self._report.stored)
+        patience_s = CUT_S
+        try:
+            stream.start()
+            while not stop.wait(LOOK_S):
+                stream.check()
+                if not self._look(job, stream):
+                    return
+            patience_s = DRAIN_S
+        finally:
+            stream.stop(patience_s)
+
+    def _find_start(self) -> Job:
+        """Ask the ledger where each partition goes on."""
+        topic, partitions = self._find_topic()
+        log_ranges = self._source.log_ranges(range(partitions))
+        if self._find_topic() != (topic, partitions):  # so that they are this topic's and not its successor's
+            raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
+        try:
+            generation, positions = self._store.positions(topic, log_ranges)
+        except LogEndsEarlyError as error:
+            if self._source.log_ranges([error.partition])[error.partition][1] < error.expected:
+                raise
+            return self._find_start()  # another engine was quicker with records that came meanwhile
+        return Job(self._settings, self._credentials, topic, generation, positions)
+
+    def _find_topic(self) -> tuple[TopicIdentity, int]:
+        name = self._settings.kafka.topic
+        state = self._source.look()
+        if state is None:
+            raise OutageError(
+                f"topic {name} does not exist",
+                hint="Create it again, or restart the producer or the consumer, which create it at their start.",
+            )
+        return TopicIdentity(name, state.topic_id), state.partitions
+
+    def _look(self, job: Job, stream: Stream) -> bool:
+        """See how far it is; False if the topic has changed: another one, or more partitions."""
+        try:
+            if self._find_topic() != (job.topic, len(job.positions)):
+                return False
+            log_ranges = self._source.log_ranges(job.positions)
+        except OutageError as error:
+            self._report.outage(error)  # Spark waits for Kafka, too, or gives up by itself
+            return True
+        positions = dict(stream.positions)
+        self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
+        self._source.mirror(positions)
+        if self._report.lag == 0:
+            self._stored()
+        return True
+
+    def _stored(self) -> None:
+        self._health.ok()
+        self._retry_s = FIRST_RETRY_S
+        self._report.recovered()
+
+    def _back_off(self, stop: StopFlag) -> None:
+        stop.wait(self._retry_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)

@@ -1,0 +1,85 @@
+"""Spark itself: its session, and the stream of Kafka's records."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+
+from common.errors import ConfigError, one_line
+from common.settings import Settings
+
+# Master, memory and jars are Spark's own settings: spark-submit's, spark-defaults.conf's or PYSPARK_SUBMIT_ARGS'.
+CONF: Final[Mapping[str, str]] = {
+    "spark.app.name": "heartbeats",
+    "spark.ui.showConsoleProgress": "false",
+    # A micro-batch a second for weeks: what is kept of old ones for the web page takes memory.
+    "spark.ui.retainedJobs": "100",
+    "spark.ui.retainedStages": "100",
+    "spark.ui.retainedTasks": "1000",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.sql.streaming.ui.retainedProgressUpdates": "20",
+    "spark.sql.streaming.numRecentProgressUpdates": "5",
+    # Spark insists on a checkpoint, but none is ever read: the ledger says where to go on.
+    "spark.sql.streaming.forceDeleteTempCheckpointLocation": "true",
+    "spark.sql.streaming.minBatchesToRetain": "2",
+    "spark.sql.streaming.stopTimeout": "10s",
+}
+
+# Spark asks for the log's ends after each poll, and so throws away what was fetched and not yet polled: a poll has to
+# take all of a fetch. By default (500 records) most would be fetched many times over.
+CLIENT: Final[Mapping[str, str]] = {
+    "kafka.max.poll.records": "100000",
+    "kafka.receive.buffer.bytes": "-1",  # as the system sees fit, not 64 KB
+}
+
+
+def open_session(settings: Settings) -> SparkSession:
+    """
+    Start Spark, or join the one that `spark-submit` has started.
+
+    Raises:
+        ConfigError: There is no Java that it can use.
+    """
+    # One Arrow batch is one transaction.
+    conf = {**CONF, "spark.sql.execution.arrow.maxRecordsPerBatch": str(settings.consumer.max_batch)}
+    try:
+        return SparkSession.builder.config(map=dict[str, Any](conf)).getOrCreate()
+    except PySparkException as error:
+        raise ConfigError(
+            f"cannot start Spark: {one_line(error)}",
+            hint="It needs Java 17 or 21: set JAVA_HOME, or start it by python -m local.spark, which brings its own.",
+        ) from error
+
+
+def read_kafka(session: SparkSession, settings: Settings, positions: Mapping[int, int]) -> DataFrame:
+    """
+    Give the topic's records as an endless frame.
+
+    Args:
+        session: Spark.
+        settings: Where Kafka is.
+        positions: Where to begin, for each of the topic's partitions.
+    Raises:
+        ConfigError: Spark has no Kafka connector.
+    """
+    kafka, spark = settings.kafka, settings.spark
+    options: dict[str, str] = {
+        **CLIENT,
+        **{f"kafka.{name}": str(value) for name, value in spark.kafka_options.items()},
+        "kafka.bootstrap.servers": kafka.bootstrap_servers,
+        "kafka.isolation.level": "read_committed",
+        "subscribe": kafka.topic,
+        "startingOffsets": json.dumps({kafka.topic: {str(partition): at for partition, at in positions.items()}}),
+        "failOnDataLoss": "true",  # a hole in the log stops us, it is never jumped over
+        "maxOffsetsPerTrigger": str(spark.max_batch),
+        # minPartitions stays unset: a partition's records must all come to one task, in order.
+    }
+    try:
+        return session.readStream.format("kafka").options(**options).load()
+    except PySparkException as error:
+        raise ConfigError(
+            f"cannot read Kafka by Spark: {one_line(error)}",
+            hint="Spark needs its Kafka connector: start it by python -m local.spark, or see docs/engines.md.",
+        ) from error

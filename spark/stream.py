@@ -1,0 +1,131 @@
+"""One streaming query, from the ledger's offsets to its end."""
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
+from spark.records import COLUMNS
+from spark.session import read_kafka
+from spark.task import OUTCOME_SQL, Job, Outcome, store
+
+GRAVEST: Final = (BooksError, ConfigError)  # what waiting does not heal is told before what it does
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What became of a micro-batch; where a partition failed, of what came before that."""
+
+    number: int  # Spark's own, from 0 for each query
+    seconds: float
+    outcomes: Sequence[Outcome]
+
+
+class Stream:
+    """
+    A query that stores micro-batches until it is stopped or fails.
+
+    Args:
+        session: Spark.
+        job: Where it begins, and whom to write to.
+        report: Told of every micro-batch, in a thread of Spark's.
+    """
+
+    def __init__(self, session: SparkSession, job: Job, report: Callable[[MicroBatch], None]) -> None:
+        self.positions = dict(job.positions)
+        self._session = session
+        self._job = job
+        self._report = report
+        self._failure: BaseException | None = None
+        self._closed = False
+        self._writing = threading.Lock()
+        self._context = contextvars.copy_context()  # Spark calls from a thread of its own, whose log lines are ours
+        self._query: StreamingQuery | None = None
+
+    def start(self) -> None:
+        """
+        Begin.
+
+        Raises:
+            ConfigError: Spark has no Kafka connector.
+            OutageError: The query cannot start.
+        """
+        frame = read_kafka(self._session, self._job.settings, self._job.positions)
+        trigger = f"{round(self._job.settings.spark.trigger_s * 1000)} milliseconds"
+        try:
+            self._query = frame.writeStream.foreachBatch(self._called).trigger(processingTime=trigger).start()
+        except PySparkException as error:
+            raise _outage(error) from error
+
+    def check(self) -> None:
+        """
+        See that it runs.
+
+        Raises:
+            HeartbeatError: Why it does not; an `OutageError` if nothing else is known to be the cause.
+        """
+        try:
+            if self._query is None or self._query.isActive:
+                return
+            error = self._query.exception()
+        except (Py4JError, OSError) as lost:
+            raise HeartbeatError(
+                f"Spark's Java process is gone: {one_line(lost)}",
+                hint="See its last words on stderr; if it ran out of memory, give it more (--driver-memory).",
+            ) from lost
+        if self._failure is not None:
+            raise self._failure
+        raise _outage(error)
+
+    def stop(self, timeout_s: float) -> None:
+        """End it once the micro-batch under way is stored; after `timeout_s` seconds, in the middle of it."""
+        finished = self._writing.acquire(timeout=timeout_s)
+        self._closed = True
+        if finished:
+            self._writing.release()
+        with contextlib.suppress(PySparkException, Py4JError, OSError):  # whatever is left ends with Spark
+            if self._query is not None:
+                self._query.stop()
+
+    def _called(self, frame: DataFrame, number: int) -> None:
+        self._context.run(self._store, frame, number)
+
+    def _store(self, frame: DataFrame, number: int) -> None:
+        with self._writing:
+            if self._closed:
+                return
+            try:
+                self._run(frame, number)
+            except BaseException as error:  # Spark would hand on no more than its text
+                self._failure = _outage(error) if isinstance(error, (PySparkException, Py4JError)) else error
+                raise
+
+    def _run(self, frame: DataFrame, number: int) -> None:
+        began = time.monotonic()
+        task = store(replace(self._job, positions=dict(self.positions)))
+        rows = frame.selectExpr(*COLUMNS).mapInArrow(task, OUTCOME_SQL).collect()
+        outcomes = [Outcome(**row.asDict()) for row in rows]
+        self.positions.update({one.partition: one.position for one in outcomes})
+        self._report(MicroBatch(number, time.monotonic() - began, outcomes))
+        failures = [failure for one in outcomes if (failure := one.failure()) is not None]
+        if failures:
+            raise min(failures, key=lambda failure: not isinstance(failure, GRAVEST))
+
+
+def _outage(error: Exception | None) -> OutageError:
+    structlog.get_logger().debug("spark", error=str(error))
+    lines = [line for line in str(error).splitlines() if line and not line.startswith((" ", "\t", "Traceback"))]
+    words = lines[-1] if lines and "Traceback" in str(error) else one_line(error) if error else "nobody knows why"
+    return OutageError(
+        f"Spark's query ended: {words}", hint="Nothing is lost; it starts again from the ledger until it succeeds."
+    )

@@ -1,0 +1,184 @@
+"""
+What runs in Spark's Python workers: a partition's part of a micro-batch goes into PostgreSQL.
+
+Spark may run this twice for the same records: after a failure, beside a twin that is slow, or after a driver that was
+killed. Each of its transactions moves the ledger from where its rows begin to where they end, or is rolled back; so
+whoever comes second finds the ledger ahead and writes only what is beyond it.
+"""
+
+import gc
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+
+from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
+from common.settings import Credentials, Settings
+from common.topic import Topic
+from common.validation import decoder
+from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.errors import StaleOwnerError, TopicReplacedError
+from consumer.postgres_store import PostgresStore
+from spark.records import Row, batch_of, rows_of
+
+BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin, whose session is then ended
+# Python looks for garbage every 700 new objects; a batch is tens of thousands of them, and none in a cycle. Measured:
+# reading and decoding a record take half the time.
+GC_THRESHOLD: Final = 100_000
+ANYWHERE: Final = (0, 1 << 40)  # all offsets that a row's id has room for
+# Errors cross from the workers to the driver by name: what Spark makes of an exception is its text.
+ERRORS: Final[Mapping[str, type[HeartbeatError]]] = {
+    error.__name__: error for error in (BooksError, ConfigError, OutageError, StaleOwnerError, TopicReplacedError)
+}
+OUTCOME: Final = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("position", pa.int64()),
+        ("stored", pa.int64()),
+        ("rejected", pa.map_(pa.string(), pa.int64())),
+        ("newest_ms", pa.int64()),
+        ("error", pa.string()),
+        ("message", pa.string()),
+        ("hint", pa.string()),
+    ]
+)
+OUTCOME_SQL: Final = (
+    "partition int, position long, stored long, rejected map<string, long>, newest_ms long,"
+    " error string, message string, hint string"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a task has to know; travels to every worker."""
+
+    settings: Settings
+    credentials: Credentials
+    topic: TopicIdentity
+    generation: int
+    positions: Mapping[int, int]  # by partition, where the books stood when the micro-batch began
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a partition's part of a micro-batch; with an error, of what came before it."""
+
+    partition: int
+    position: int  # where the books stand now
+    stored: int
+    rejected: dict[str, int]  # by reason
+    newest_ms: int
+    error: str | None = None
+    message: str | None = None
+    hint: str | None = None
+
+    def failure(self) -> HeartbeatError | None:
+        """Give the error, if there is one, as it was raised in the worker."""
+        if self.error is None:
+            return None
+        return ERRORS.get(self.error, OutageError)(self.message or self.error, hint=self.hint or "")
+
+
+class Worker:
+    """One Python worker's connections, kept from micro-batch to micro-batch."""
+
+    def __init__(self, job: Job) -> None:
+        self.key = (job.settings, job.credentials)
+        self.store = PostgresStore(job.settings, job.credentials)
+        self.decode = decoder(timedelta(seconds=job.settings.consumer.max_future_s))
+        self._topic = Topic(job.settings.kafka)
+        gc.set_threshold(GC_THRESHOLD)
+
+    def write(self, batch: Batch, topic: TopicIdentity) -> list[Rejected]:
+        """Store a batch or raise, as `PostgresStore.write`; a stalled session in the way is ended."""
+        written = threading.Event()
+
+        def watch() -> None:
+            while not written.wait(BLOCKED_S):
+                self.store.end_blockers()
+
+        threading.Thread(target=watch, name="blockers", daemon=True).start()
+        try:
+            return self.store.write(batch, topic, lambda: self._confirm(topic))
+        finally:
+            written.set()
+
+    def _confirm(self, topic: TopicIdentity) -> Callable[[], None]:
+        answer = self._topic.ask()
+
+        def wait_for_answer() -> None:
+            state = answer()
+            if state is None or state.topic_id != topic.topic_id:
+                raise TopicReplacedError(
+                    f"topic {topic.name} is not the one that was read: expected id {topic.topic_id},"
+                    f" found {state.topic_id if state else 'none'}",
+                    hint="It was deleted or made again; Spark drops what it read and starts on the new one.",
+                )
+
+        return wait_for_answer
+
+
+_workers: list[Worker] = []  # at most one: a Python worker runs one task at a time
+
+
+def store(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Make the function for `mapInArrow`: takes a partition's records, gives its outcome as one row of `OUTCOME`."""
+
+    def run(parts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        return store_parts(job, parts)
+
+    return run
+
+
+def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Store a partition's records, which arrive in Arrow batches, each in a transaction of its own."""
+    outcome: Outcome | None = None
+    for part in parts:
+        rows = rows_of(part)
+        if not rows:
+            continue
+        if outcome is None:
+            partition = rows[0].partition()
+            outcome = Outcome(partition, job.positions.get(partition, 0), 0, {}, 0)
+        try:
+            _store_rows(job, rows, outcome)
+        except HeartbeatError as error:
+            outcome.error, outcome.message, outcome.hint = type(error).__name__, error.message, error.hint
+            break
+    if outcome is not None:
+        values: list[list[Any]] = [[getattr(outcome, name)] for name in OUTCOME.names]
+        values[OUTCOME.names.index("rejected")] = [list(outcome.rejected.items())]
+        arrays = [pa.array(value, field.type) for value, field in zip(values, OUTCOME, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, schema=OUTCOME)
+
+
+def _store_rows(job: Job, rows: list[Row], outcome: Outcome) -> None:
+    worker = _worker(job)
+    while (batch := batch_of(rows, outcome.position, job.generation, worker.decode)) is not None:
+        try:
+            rejected = worker.write(batch, job.topic)
+        except StaleOwnerError:
+            log_ranges = {outcome.partition: ANYWHERE}
+            position = worker.store.positions(job.topic, log_ranges)[1][outcome.partition]
+            if position <= outcome.position:  # the books went back, or a hole was made in them: begin anew
+                raise
+            outcome.position = position
+        else:
+            reasons = Counter(outcome.rejected)
+            reasons.update(one.reason.partition(":")[0] for one in rejected)
+            outcome.rejected = dict(reasons)
+            outcome.stored += batch.messages - len(rejected)
+            outcome.position = batch.slices[0].to_offset
+            outcome.newest_ms = max(outcome.newest_ms, batch.newest_ms)
+
+
+def _worker(job: Job) -> Worker:
+    if _workers and _workers[0].key != (job.settings, job.credentials):
+        _workers.pop().store.close()
+    if not _workers:
+        _workers.append(Worker(job))
+    return _workers[0]
