@@ -180,8 +180,8 @@ def test_chosen_customers_are_drawn_reading_by_reading(connection: Connection, v
     nobody = show(connection, replace(two, customers=()), sql)
 
     assert re.fullmatch(
-        r'SELECT "timestamp" AS "time", "heart_rate" AS "value", customer_id\s+FROM heartbeats\s+'
-        r'WHERE \$__timeFilter\("timestamp"\)\s.*\sORDER BY "timestamp" ASC',
+        r'\(SELECT "timestamp" AS "time", "heart_rate" AS "value", customer_id\s+FROM heartbeats\s+'
+        r'WHERE \$__timeFilter\("timestamp"\)\s.*\sORDER BY "timestamp" ASC\)\s+UNION ALL\s.*',
         sql,
         re.DOTALL,
     )
