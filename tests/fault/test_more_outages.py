@@ -136,7 +136,7 @@ def test_ended_sessions_are_opened_again(start: StartService, topic: Topic, data
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'heartbeat-consumer' AND datname = current_database()"
             ).rowcount
-            assert ended == 1
+            assert ended in (1, 2)  # as many as have written so far
     eventually(lambda: database.passed() == topic.ends())
 
     assert consumer.process.poll() is None
