@@ -72,7 +72,10 @@ class KafkaSender:
 
     def poll(self, timeout_s: float) -> None:
         """Serve acknowledgements for at most `timeout_s` seconds."""
-        self._producer.poll(timeout_s)
+        try:
+            self._producer.poll(timeout_s)
+        except KafkaException as error:  # a fatal one comes this way, too
+            self._note(error.args[0])
         if self._waiting:
             self._offer()
         # Other events of the client count as left, too, so this may lag behind by a few, but never runs ahead.
@@ -89,7 +92,7 @@ class KafkaSender:
         """
         self._again = []
         self._producer.purge()
-        self._producer.flush(30)  # only serves the reports, which are all there now
+        self._flush(30)  # only serves the reports, which are all there now
         self._waiting, self._again = self._again + self._waiting, None
         self._producer = Producer(self._options, logger=client_log())
         self._offer()
@@ -105,14 +108,22 @@ class KafkaSender:
         deadline = time.monotonic() + timeout_s
         while self._waiting and time.monotonic() < deadline:
             self.poll(0.05)
-        if self._producer.flush(max(0.0, deadline - time.monotonic())):
+        if self._flush(max(0.0, deadline - time.monotonic())):
             self._producer.purge()
-            self._producer.flush(30)  # only serves the reports, which are all there now
+            self._flush(30)  # only serves the reports, which are all there now
         if self._waiting:
             self.undelivered[AT_THE_END[KafkaError._PURGE_QUEUE]] += len(self._waiting)  # noqa: SLF001
             self._waiting = []
         self.poll(0)
         return self.undelivered.total() - before
+
+    def _flush(self, timeout_s: float) -> int:
+        """Wait until nothing is left; give how many messages are."""
+        try:
+            return self._producer.flush(timeout_s)
+        except KafkaException as error:
+            self._note(error.args[0])
+            return len(self._producer)
 
     def _offer(self) -> None:
         offered, self._waiting = self._waiting, []
