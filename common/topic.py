@@ -1,12 +1,14 @@
 """The topic: made by whichever service starts first, and known by its id, since a name can be used twice."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
 
 from common.errors import OutageError
 from common.kafka_client import client_log, client_options, explain
@@ -15,6 +17,7 @@ from common.settings import Kafka
 
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
+PATIENCE_S: Final = 10.0  # with partitions that have no leader; the others can be used meanwhile
 TIMESTAMP_TYPE: Final = "message.timestamp.type"  # LogAppendTime: the time that a verdict rests on is the broker's
 
 
@@ -64,6 +67,19 @@ class Topic:
 
         return wait
 
+    def is_led(self, partitions: int) -> bool:
+        """
+        Tell whether every partition has a leader that answers.
+
+        A broker says that a topic exists a moment before it takes messages for it. Of several requests that a producer
+        has on their way, it would refuse the first and accept the next, and their order would be lost for good
+        (https://issues.apache.org/jira/browse/KAFKA-15591).
+        """
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        places = {TopicPartition(self._kafka.topic, partition): latest for partition in range(partitions)}
+        answers = self._admin.list_offsets(places, request_timeout=REQUEST_TIMEOUT_S).values()
+        return all(answer.exception() is None for answer in answers)
+
     def create(self) -> bool:
         """
         Create the topic as the settings say; False when it is there already.
@@ -107,7 +123,7 @@ class Topic:
 
 def ensure_topic(kafka: Kafka, stop: StopFlag) -> TopicState | None:
     """
-    Wait until the topic exists, made as the settings say unless it was there.
+    Wait until the topic exists, made as the settings say unless it was there, and takes messages.
 
     Returns:
         What it is; None when `stop` was set before.
@@ -117,12 +133,15 @@ def ensure_topic(kafka: Kafka, stop: StopFlag) -> TopicState | None:
     log = structlog.get_logger()
     topic = Topic(kafka)
     told = ""
+    patience_ends = math.inf
     while not stop.is_set():
         try:
             if (state := topic.look()) is not None:
-                topic.warn_of_foreign_settings()
-                return state
-            if topic.create():
+                patience_ends = min(patience_ends, time.monotonic() + PATIENCE_S)
+                if topic.is_led(state.partitions) or time.monotonic() > patience_ends:
+                    topic.warn_of_foreign_settings()
+                    return state
+            elif topic.create():
                 log.info("topic created", topic=kafka.topic, partitions=kafka.partitions)
         except OutageError as error:
             if error.message != told:  # once for each cause, not once a second
