@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from confluent_kafka import KafkaError
 
-from common.settings import Kafka, Settings
 from local.kafka import KafkaServer
-from producer.kafka_producer import KafkaSender
 from tests.conftest import StartService
 from tests.pipeline import Service, Topic, eventually
 from tests.sent import check_order, read_topic
@@ -184,13 +181,16 @@ def test_deleted_topic_is_made_again(start: StartService, topic: Topic) -> None:
     check_order(read_topic(topic))
 
 
-def test_fatal_client_error_is_noted() -> None:
-    """An idempotent client that lost track of its sequence refuses everything; going on would only look so."""
-    sender = KafkaSender(Settings(kafka=Kafka(bootstrap_servers="127.0.0.1:1")))
-    sender._note(KafkaError(KafkaError._TRANSPORT, "away"))  # noqa: SLF001 - as the client calls it
-    survived = not sender.fatal_error
-    sender._note(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "lost track", fatal=True))  # noqa: SLF001
+def test_fatal_client_error_ends_in_one_line(start: StartService, topic: Topic) -> None:
+    """A client that can keep its order no more refuses everything; going on would only look so."""
+    topic.create(6, **{"max.message.bytes": "10"})  # the broker refuses a batch, and leaves a gap in the sequence
+    options = '{"enable.gapless.guarantee": true}'
+    producer = start("producer", HEARTBEAT_KAFKA__TOPIC=topic.name, HEARTBEAT_PRODUCER__LIBRDKAFKA=options)
 
-    assert survived
-    assert sender.fatal_error == "lost track"
-    assert sender.finish(0.1) == 0
+    assert producer.wait() == 1
+    assert "Traceback" not in producer.text()
+    *_, last = producer.events()
+    assert last["event"].startswith(f"cannot go on sending to {topic.name}: ")
+    assert last["hint"]
+    assert last_words(producer)["undelivered"] > 0
+    assert last_words(producer)["sent"] == sum(topic.ends().values()) == 0
