@@ -163,7 +163,9 @@ def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Pat
         wait_until(lambda: heard("the books balance"))
         wait_until(lambda: heard("") and run.process.poll() is not None)
     finally:
+        print("it said:", said.decode(errors="replace"))
         run.interrupt(signal.SIGKILL)
+        run.process.wait()
         os.close(terminal)
 
     assert run.process.wait() == 0
