@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks import drain, flat, latency, plots, send
@@ -17,10 +16,7 @@ def report_drain(running: Stack, rounds: int) -> None:
     """Floor, one consumer, two: speed and cost."""
     rows = 2_000_000
     running.make_topic(drain.TOPIC, readings(rows, 1000))
-    runs: defaultdict[str, list[drain.Run]] = defaultdict(list)
-    for name, run in drain.measure(running, rows, rounds, [1, 2]):
-        runs[name].append(run)
-        print(f"{name:12} {run.rows_per_s:9,.0f} rows/s", flush=True)
+    runs = drain.collect(drain.measure(running, rows, rounds, [1, 2]))
     ratios = {
         name: [run.rows_per_s / floor.rows_per_s for run, floor in zip(found, runs[drain.FLOOR], strict=True)]
         for name, found in runs.items()

@@ -21,7 +21,7 @@ import psycopg
 
 from benchmarks.dashboards_fill import as_reader, filled
 from benchmarks.report import write_section
-from benchmarks.stack import DATABASE, place
+from benchmarks.stack import DATABASE, PLACE
 from local.postgres import PostgresServer
 from tests.integration.dashboard_queries import DASHBOARDS, targets
 from tests.integration.grafana_macros import View, expand
@@ -136,7 +136,7 @@ def main() -> None:
     with ExitStack() as held:
         folder = given.folder
         if folder is None:
-            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="heartbeat-benchmark-", dir=place())))
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="heartbeat-benchmark-", dir=PLACE)))
             folder.chmod(0o755)
         server, end = held.enter_context(filled(folder / "postgres", given.rows, given.days))
         with as_reader(server) as reader:

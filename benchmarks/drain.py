@@ -7,7 +7,7 @@ gate opens once every one of them holds its partitions. Floor and consumers take
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +34,10 @@ class Run:
     cpu_s_per_million: dict[str, float]
     memory_mb: float = 0.0
 
+    def __str__(self) -> str:
+        costs = "  ".join(f"{part} {cpu:.2f}" for part, cpu in self.cpu_s_per_million.items())
+        return f"{self.rows_per_s:9,.0f} rows/s   CPU s per million: {costs}   {self.memory_mb:.0f} MB"
+
 
 def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **settings: str) -> Run:
     """Have so many consumers store a topic that holds `rows` messages."""
@@ -46,12 +50,7 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
             time.sleep(0.5)  # lets the fetch queues fill up, and the machine calm down
             before, cpu_before = running.cpu_s(), [service.cpu_s() for service in services]
         start = time.perf_counter()
-        memory = 0.0
-        while running.passed() < rows:
-            memory = max(memory, *(service.memory_mb() for service in services))
-            for service in services:
-                service.check()
-            time.sleep(0.05)
+        memory = running.wait_for(rows, services)
         took = time.perf_counter() - start
         after = running.cpu_s()
         cpu = {name: after[name] - before[name] for name in after}
@@ -98,30 +97,39 @@ def measure(running: Stack, rows: int, rounds: int, consumers: list[int], **sett
             yield f"{number} consumer{'s' if number > 1 else ''}", drain(running, number, rows, **settings)
 
 
+def arguments(name: str, description: str | None, rows: int, rounds: int) -> argparse.ArgumentParser:
+    """Make the parser of a benchmark that drains a topic."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--rows", type=int, default=rows, help="messages that wait (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=rounds, help="measurements of each kind (default: %(default)s)")
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="NAME=VALUE", type=lambda text: text.split("=", 1), help="settings"
+    )
+    return parser
+
+
+def collect(measured: Iterable[tuple[str, Run]]) -> dict[str, list[Run]]:
+    """Print each run when it ends, and the medians at the end; give the runs of each kind."""
+    runs: dict[str, list[Run]] = {}
+    for name, run in measured:
+        runs.setdefault(name, []).append(run)
+        print(f"{name:34} {run}", flush=True)
+    base = median(run.rows_per_s for run in next(iter(runs.values())))
+    for name, found in runs.items():
+        rate = median(run.rows_per_s for run in found)
+        cpu = median(sum(run.cpu_s_per_million.values()) for run in found)
+        print(f"median {name:27} {rate:9,.0f} rows/s   {rate / base:.2f} of the first   CPU s per million: {cpu:.2f}")
+    return runs
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.drain", description=__doc__)
-    parser.add_argument("--rows", type=int, default=2_000_000, help="messages that wait (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind (default: %(default)s)")
+    parser = arguments("drain", __doc__, 2_000_000, 5)
     parser.add_argument("--consumers", type=int, nargs="*", default=[1, 2], help="how many (default: %(default)s)")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the consumer")
     given = parser.parse_args()
-    settings = dict(item.split("=", 1) for item in given.set)
-    results: dict[str, list[Run]] = {}
     with stack() as running:
         running.make_topic(TOPIC, readings(given.rows, 1000))
-        for name, run in measure(running, given.rows, given.rounds, given.consumers, **settings):
-            results.setdefault(name, []).append(run)
-            costs = "  ".join(f"{part} {cpu:.2f}" for part, cpu in run.cpu_s_per_million.items())
-            print(
-                f"{name:12} {run.rows_per_s:9,.0f} rows/s   CPU s per million: {costs}   {run.memory_mb:.0f} MB",
-                flush=True,
-            )
-    base = median(run.rows_per_s for run in results[FLOOR])
-    for name, runs in results.items():
-        rate = median(run.rows_per_s for run in runs)
-        cpu = median(sum(run.cpu_s_per_million.values()) for run in runs)
-        print(f"median {name:12} {rate:9,.0f} rows/s   {rate / base:.2f} of the floor   CPU s per million: {cpu:.2f}")
+        collect(measure(running, given.rows, given.rounds, given.consumers, **dict(given.set)))
 
 
 if __name__ == "__main__":

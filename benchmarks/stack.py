@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,7 @@ from producer.encoding import Encoder, Messages
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DATABASE: Final = "benchmark"
+PLACE: Final = os.environ.get("BENCHMARK_DIR")  # where large data goes
 PARTITIONS: Final = 6
 # A server that is told how much memory it has, and to write checkpoints by time: as on a machine of its own.
 POSTGRES: Final = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
@@ -123,6 +124,20 @@ class Stack:
         ).fetchone()
         return int(row[0]) if row else 0
 
+    def wait_for(self, rows: int, services: Sequence["Service"], within_s: float = 3600) -> float:
+        """Wait until the books have passed so many offsets; give the most memory (MB) a service had meanwhile."""
+        memory = 0.0
+
+        def are_stored() -> bool:
+            nonlocal memory
+            for service in services:
+                service.check()
+                memory = max(memory, service.memory_mb())
+            return self.passed() >= rows
+
+        wait_until(are_stored, within_s, every_s=0.05)
+        return memory
+
     def cpu_s(self) -> dict[str, float]:
         """Give the CPU seconds that each server has used so far."""
         return {"broker": cpu_of(self.kafka.pid), "PostgreSQL": cpu_of(self.postgres.pid)}
@@ -137,7 +152,6 @@ class Service:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", name], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
             )
-        self._shown = psutil.Process(self.process.pid)
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Give what it logged under this name."""
@@ -149,8 +163,9 @@ class Service:
         return cpu_of(self.process.pid)
 
     def memory_mb(self) -> float:
-        """Give its resident memory now."""
-        return float(self._shown.memory_info().rss / 1e6)
+        """Give the memory of its processes now, what they share counted once (PSS)."""
+        root = psutil.Process(self.process.pid)
+        return float(sum(part.memory_full_info().pss for part in [root, *root.children(recursive=True)]) / 1e6)
 
     def check(self) -> None:
         """See that it runs."""
@@ -173,7 +188,7 @@ class Service:
 def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
     """Start both servers in a temporary folder and stop them, and whatever was started on them, at the end."""
     with ExitStack() as held:
-        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="heartbeat-benchmark-", dir=place())))
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="heartbeat-benchmark-", dir=PLACE)))
         folder.chmod(0o755)
         database = held.enter_context(PostgresServer(folder / "postgres", settings=postgres))
         kafka = held.enter_context(KafkaServer(folder / "kafka"))
@@ -189,11 +204,6 @@ def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
                 if service.process.poll() is None:
                     service.process.kill()
                     service.process.wait()
-
-
-def place() -> str | None:
-    """Give where large data goes: BENCHMARK_DIR, if set."""
-    return os.environ.get("BENCHMARK_DIR")
 
 
 def readings(count: int, customers: int, seed: int = 1) -> Iterator[Messages]:

@@ -1,21 +1,17 @@
 """`python -m consumer`: store heartbeats; `verify`: prove the books; `replay`: judge the quarantine anew."""
 
 import argparse
-import gc
 import sys
 from datetime import timedelta
 from pathlib import Path
 
-import structlog
-
-from common import runtime, telemetry
+from common import runtime
 from common.settings import load, load_credentials
-from common.topic import ensure_topic
 from common.validation import decoder
 from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
-from consumer.maintenance import Maintenance
 from consumer.postgres_store import PostgresStore
+from consumer.service import storing
 from consumer.worker import Worker
 
 SERVICE = "consumer"
@@ -54,51 +50,17 @@ def judge_anew(config: Path, *, reason: str | None, dry_run: bool) -> int:
 
 def consume(config: Path) -> int:
     """Store heartbeats until a signal comes."""
-    settings = load(config)
-    credentials = load_credentials()
-    runtime.configure_logging(settings.logging, service=SERVICE)
-    stop = runtime.StopFlag()
-    stop.listen()
-    health = telemetry.Health()
-    telemetry.serve(
-        settings.consumer.metrics_host, settings.consumer.metrics_port, health, setting="consumer.metrics_port"
-    )
-    log = structlog.get_logger()
-    log.info(
-        "consumer started",
-        topic=settings.kafka.topic,
-        kafka=settings.kafka.bootstrap_servers,
-        postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
-    )
-    ensure_topic(settings.kafka, stop)
-    worker = Worker(
-        lambda before_revoke: KafkaSource(settings, before_revoke),
-        [PostgresStore(settings, credentials) for _ in range(settings.consumer.connections)],
-        decoder(timedelta(seconds=settings.consumer.max_future_s)),
-        health,
-    )
-    prepare_interpreter()
-    maintenance = Maintenance(settings, credentials)
-    maintenance.start()
-    try:
-        worker.run(stop)
-    finally:
-        maintenance.stop()
-    log.info("consumer stopped")
+    with storing(SERVICE, config) as service:
+        settings = service.settings
+        worker = Worker(
+            lambda before_revoke: KafkaSource(settings, before_revoke),
+            [PostgresStore(settings, service.credentials) for _ in range(settings.consumer.connections)],
+            decoder(timedelta(seconds=settings.consumer.max_future_s)),
+            service.health,
+        )
+        runtime.prepare_for_batches()
+        worker.run(service.stop)
     return 0
-
-
-def prepare_interpreter() -> None:
-    """
-    Set Python up for batches of ten thousand messages and a thread for each of them.
-
-    By default the garbage collector goes through every message that waits each time 700 more are made, for a quarter of
-    our CPU time, and finds nothing. And a writer whose socket has room again waits 5 ms for its turn. Figures:
-    docs/performance.md.
-    """
-    gc.freeze()
-    gc.set_threshold(100_000)
-    sys.setswitchinterval(0.001)
 
 
 if __name__ == "__main__":

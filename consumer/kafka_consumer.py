@@ -3,8 +3,6 @@ Kafka's end: the assigned partitions as slices of records whose offsets follow e
 
 The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
-
-Just over 250 lines, since every method and callback works on the state of one client.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,15 +12,16 @@ from typing import Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from common.errors import ConfigError, OutageError
+from common.errors import ConfigError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
-from consumer.errors import MembershipLostError, TopicReplacedError
+from consumer.errors import MembershipLostError
 from consumer.kafka_options import consumer_options
 from consumer.reading import Hole, Reading
+from consumer.topic_identity import confirm, identify
 
 WATERMARK_TIMEOUT_S: Final = 5.0
 
@@ -52,7 +51,6 @@ class KafkaSource:
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
-        self.look = self._admin.look
         self.topic = TopicIdentity(self._topic, "")
 
     def subscribe(self) -> None:
@@ -62,37 +60,18 @@ class KafkaSource:
         Raises:
             OutageError: The broker is away, or there is no such topic (yet).
         """
-        state = self.look()
-        if state is None:
-            raise OutageError(
-                f"topic {self._topic} does not exist",
-                hint="Create it again, or restart the producer or the consumer, which create it at their start.",
-            )
-        self.topic = TopicIdentity(self._topic, state.topic_id)
+        self.topic, _ = self.identify()
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._give_up
         )
 
+    def identify(self) -> tuple[TopicIdentity, int]:
+        """Give what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
+        return identify(self._admin, self._topic)
+
     def confirm_topic(self) -> Callable[[], None]:
-        """
-        Ask now whether the topic is still the one that was read.
-
-        Returns:
-            A function that waits for the answer and raises `TopicReplacedError` if it is another one or gone,
-            `OutageError` if the broker does not answer.
-        """
-        answer = self._admin.ask()
-
-        def wait() -> None:
-            state = answer()
-            if state is None or state.topic_id != self.topic.topic_id:
-                raise TopicReplacedError(
-                    f"topic {self._topic} is not the one that was read: expected id {self.topic.topic_id},"
-                    f" found {state.topic_id if state else 'none'}",
-                    hint="It was deleted or made again; the consumer drops what it read and starts on the new one.",
-                )
-
-        return wait
+        """Ask now whether the topic is still the one that was read; returns and raises as `topic_identity.confirm`."""
+        return confirm(self._admin, self.topic)
 
     def read(self) -> list[Slice]:
         """

@@ -7,6 +7,7 @@ from typing import Final
 from psycopg import Connection, IsolationLevel
 
 from common.settings import Credentials, Settings
+from common.topic import Topic
 from consumer.kafka_consumer import KafkaSource
 from consumer.postgres_session import Session
 
@@ -170,7 +171,7 @@ def _rows(connection: Connection, query: str) -> Held:
 def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:
     source = KafkaSource(settings, lambda: None)
     try:
-        state = source.look()
+        state = Topic(settings.kafka).look()
         if state is None:
             return None, {}
         return state.topic_id, {p: end for p, (_, end) in source.log_ranges(range(state.partitions)).items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from common import runtime, telemetry
+from common import runtime
 from common.errors import HeartbeatError, OutageError
 from common.settings import load
 from common.topic import ensure_topic
@@ -41,11 +41,7 @@ def produce(config: Path) -> int:
     """
     settings = load(config)
     own = settings.producer
-    runtime.configure_logging(settings.logging, service=SERVICE)
-    stop = runtime.StopFlag()
-    stop.listen()
-    health = telemetry.Health()
-    telemetry.serve(own.metrics_host, own.metrics_port, health, setting="producer.metrics_port")
+    stop, health = runtime.begin(SERVICE, settings.logging, own)
     log = structlog.get_logger()
     log.info(
         "producer started",

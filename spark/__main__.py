@@ -7,10 +7,8 @@ from pathlib import Path
 import structlog
 from pyspark.sql import SparkSession
 
-from common import runtime, telemetry
-from common.settings import load, load_credentials
-from common.topic import ensure_topic
-from consumer.maintenance import Maintenance
+from common import runtime
+from consumer.service import storing
 from spark.engine import Engine
 from spark.session import open_session
 
@@ -27,40 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def store(config: Path) -> int:
     """Store heartbeats until a signal comes."""
-    settings = load(config)
-    credentials = load_credentials()
-    runtime.configure_logging(settings.logging, service=SERVICE)
-    stop = runtime.StopFlag()
-    stop.listen()
-    health = telemetry.Health()
-    telemetry.serve(
-        settings.consumer.metrics_host, settings.consumer.metrics_port, health, setting="consumer.metrics_port"
-    )
-    log = structlog.get_logger()
-    log.info(
-        "spark started",
-        topic=settings.kafka.topic,
-        kafka=settings.kafka.bootstrap_servers,
-        postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
-    )
-    ensure_topic(settings.kafka, stop)
-    if stop.is_set():
-        return 0
+    with storing(SERVICE, config) as service:
 
-    def start_spark() -> SparkSession:
-        session = open_session(settings)
-        stop.listen()  # Spark has taken Ctrl-C for itself
-        log.info("spark ready", version=session.version, ui=session.sparkContext.uiWebUrl)
-        return session
+        def start_spark() -> SparkSession:
+            session = open_session(service.settings)
+            service.stop.listen()  # Spark has taken Ctrl-C for itself
+            structlog.get_logger().info("spark ready", version=session.version, ui=session.sparkContext.uiWebUrl)
+            return session
 
-    engine = Engine(settings, credentials, start_spark, health)
-    maintenance = Maintenance(settings, credentials)
-    maintenance.start()
-    try:
-        engine.run(stop)
-    finally:
-        maintenance.stop()
-    log.info("spark stopped")
+        Engine(service.settings, service.credentials, start_spark, service.health).run(service.stop)
     return 0
 
 

@@ -13,7 +13,6 @@ from common.errors import OutageError
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, RETRIES, Health
-from consumer.batch import TopicIdentity
 from consumer.errors import LogEndsEarlyError, StaleOwnerError, TopicReplacedError
 from consumer.kafka_consumer import KafkaSource
 from consumer.postgres_store import PostgresStore
@@ -98,9 +97,9 @@ class Engine:
 
     def _find_start(self) -> Job:
         """Ask the ledger where each partition goes on."""
-        topic, partitions = self._find_topic()
+        topic, partitions = self._source.identify()
         log_ranges = self._source.log_ranges(range(partitions))
-        if self._find_topic() != (topic, partitions):  # so that they are this topic's and not its successor's
+        if self._source.identify() != (topic, partitions):  # so that they are this topic's and not its successor's
             raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
         try:
             generation, positions = self._store.positions(topic, log_ranges)
@@ -110,20 +109,10 @@ class Engine:
             return self._find_start()  # another engine was quicker with records that came meanwhile
         return Job(self._settings, self._credentials, topic, generation, positions)
 
-    def _find_topic(self) -> tuple[TopicIdentity, int]:
-        name = self._settings.kafka.topic
-        state = self._source.look()
-        if state is None:
-            raise OutageError(
-                f"topic {name} does not exist",
-                hint="Create it again, or restart the producer or the consumer, which create it at their start.",
-            )
-        return TopicIdentity(name, state.topic_id), state.partitions
-
     def _look(self, job: Job, stream: Stream) -> bool:
         """See how far it is; False if the topic has changed: another one, or more partitions."""
         try:
-            if self._find_topic() != (job.topic, len(job.positions)):
+            if self._source.identify() != (job.topic, len(job.positions)):
                 return False
             log_ranges = self._source.log_ranges(job.positions)
         except OutageError as error:

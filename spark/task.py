@@ -6,7 +6,6 @@ killed. Each of its transactions moves the ledger from where its rows begin to w
 whoever comes second finds the ledger ahead and writes only what is beyond it.
 """
 
-import gc
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,18 +16,17 @@ from typing import Any, Final
 import pyarrow as pa
 
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
+from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import Topic
 from common.validation import decoder
 from consumer.batch import Batch, Rejected, TopicIdentity
 from consumer.errors import StaleOwnerError, TopicReplacedError
 from consumer.postgres_store import PostgresStore
+from consumer.topic_identity import confirm
 from spark.records import Row, batch_of, rows_of
 
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin, whose session is then ended
-# Python looks for garbage every 700 new objects; a batch is tens of thousands of them, and none in a cycle. Measured:
-# reading and decoding a record take half the time.
-GC_THRESHOLD: Final = 100_000
 ANYWHERE: Final = (0, 1 << 40)  # all offsets that a row's id has room for
 # Errors cross from the workers to the driver by name: what Spark makes of an exception is its text.
 ERRORS: Final[Mapping[str, type[HeartbeatError]]] = {
@@ -91,7 +89,7 @@ class Worker:
         self.store = PostgresStore(job.settings, job.credentials)
         self.decode = decoder(timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = Topic(job.settings.kafka)
-        gc.set_threshold(GC_THRESHOLD)
+        prepare_for_batches()
 
     def write(self, batch: Batch, topic: TopicIdentity) -> list[Rejected]:
         """Store a batch or raise, as `PostgresStore.write`; a stalled session in the way is ended."""
@@ -103,23 +101,9 @@ class Worker:
 
         threading.Thread(target=watch, name="blockers", daemon=True).start()
         try:
-            return self.store.write(batch, topic, lambda: self._confirm(topic))
+            return self.store.write(batch, topic, lambda: confirm(self._topic, topic))
         finally:
             written.set()
-
-    def _confirm(self, topic: TopicIdentity) -> Callable[[], None]:
-        answer = self._topic.ask()
-
-        def wait_for_answer() -> None:
-            state = answer()
-            if state is None or state.topic_id != topic.topic_id:
-                raise TopicReplacedError(
-                    f"topic {topic.name} is not the one that was read: expected id {topic.topic_id},"
-                    f" found {state.topic_id if state else 'none'}",
-                    hint="It was deleted or made again; Spark drops what it read and starts on the new one.",
-                )
-
-        return wait_for_answer
 
 
 _workers: list[Worker] = []  # at most one: a Python worker runs one task at a time

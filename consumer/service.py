@@ -1,0 +1,51 @@
+"""What every service that stores heartbeats does before and after, whichever engine it runs on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from common import runtime
+from common.settings import Credentials, Settings, load, load_credentials
+from common.telemetry import Health
+from common.topic import ensure_topic
+from consumer.maintenance import Maintenance
+
+
+@dataclass(frozen=True, slots=True)
+class Storing:
+    """What the engine needs: where and who, when to stop, and whom to tell of progress."""
+
+    settings: Settings
+    credentials: Credentials
+    stop: runtime.StopFlag
+    health: Health
+
+
+@contextmanager
+def storing(service: str, config: Path) -> Iterator[Storing]:
+    """
+    Set up log, signals and metrics, wait for the topic, and keep the tables in order until the engine ends.
+
+    Raises:
+        ConfigError: The settings, the metrics' port, Kafka or PostgreSQL refuse us.
+    """
+    settings, credentials = load(config), load_credentials()
+    stop, health = runtime.begin(service, settings.logging, settings.consumer)
+    say = structlog.get_logger().info
+    say(
+        f"{service} started",
+        topic=settings.kafka.topic,
+        kafka=settings.kafka.bootstrap_servers,
+        postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
+    )
+    ensure_topic(settings.kafka, stop)
+    maintenance = Maintenance(settings, credentials)
+    maintenance.start()
+    try:
+        yield Storing(settings, credentials, stop, health)
+    finally:
+        maintenance.stop()
+    say(f"{service} stopped")
