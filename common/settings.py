@@ -119,7 +119,7 @@ class _Environment(EnvSettingsSource):
     """The environment over `.env`: one source, so that both are spelt and checked alike."""
 
     def _load_env_vars(self) -> dict[str, str | None]:
-        return {name.lower(): value for name, value in _environment().items()}
+        return {name.lower(): value for name, value in read_environment().items()}
 
 
 class _FromEnvironment(BaseSettings):
@@ -167,7 +167,7 @@ def load(path: Path) -> Settings:
     Raises:
         ConfigError: A file cannot be read, a name is unknown or a value is wrong; all of them are listed.
     """
-    _refuse_unknown_names(_environment())
+    _refuse_unknown_names(read_environment())
     content = read_sections(path, list(Settings.model_fields))
     try:
         settings = Settings(**content)
@@ -194,7 +194,8 @@ def load_credentials() -> Credentials:
         ) from None
 
 
-def _environment() -> dict[str, str | None]:
+def read_environment() -> dict[str, str | None]:
+    """Give the environment, and what `.env` sets beside it; a `ConfigError` if that cannot be read."""
     try:
         return {**dotenv_values(ENV_FILE), **os.environ}
     except (OSError, UnicodeDecodeError) as error:

@@ -13,7 +13,7 @@ from typing import Final
 from rich.console import Console
 
 from common.errors import ConfigError, HeartbeatError
-from common.settings import Credentials, Settings, load, load_credentials
+from common.settings import Credentials, Settings, load, load_credentials, read_environment
 from local import demo_database, postgres
 from local.data_folder import locked
 from local.demo_figures import Gauge
@@ -29,9 +29,8 @@ FOLDERS: Final = tuple(DATA / name for name in ("postgres", "kafka", "services")
 IN_USE_S: Final = 2.0  # before a second demo is refused
 HURRIED_STOP_S: Final = 3.0  # for services whose broker or database is gone, say: they would wait for it
 
-# The usual ports; any free one where they are taken.
-KAFKA_PORT: Final = 9094
-POSTGRES_PORT: Final = 5434
+# The usual ports, those of compose; any free one where they are taken.
+PORTS: Final = {"KAFKA_PORT": 9094, "POSTGRESQL_PORT": 5434}
 METRICS_PORTS: Final = {"HEARTBEAT_PRODUCER__METRICS_PORT": 9101, "HEARTBEAT_CONSUMER__METRICS_PORT": 9102}
 
 ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,9 +43,10 @@ def run() -> int:
     try:
         os.chdir(ROOT)
         seconds, engine = read_seconds(os.environ), read_engine(os.environ)
+        ports = read_ports(read_environment())
         settings, credentials = load(Path("config.yml")), load_credentials()
         with locked(DATA, patience_s=IN_USE_S), nothing_left():
-            return demonstrate(settings, credentials, seconds, engine)
+            return demonstrate(settings, credentials, ports, seconds, engine)
     except KeyboardInterrupt:
         return 0
     except HeartbeatError as error:
@@ -88,6 +88,22 @@ def read_engine(environment: Mapping[str, str]) -> str:
     return name
 
 
+def read_ports(environment: Mapping[str, str | None]) -> dict[str, int]:
+    """
+    Give where Kafka and PostgreSQL are to listen, by the names that compose knows.
+
+    Raises:
+        ConfigError: One of them is no port.
+    """
+    ports = {}
+    for name, usual in PORTS.items():
+        text = environment.get(name) or str(usual)
+        if not text.isdecimal() or not 0 < int(text) < 65536:  # noqa: PLR2004 - 16 bits
+            raise ConfigError(f"{name}: must be a port, 1 to 65535 (got {text!r})", hint=f"Usually {name}={usual}.")
+        ports[name] = int(text)
+    return ports
+
+
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
     """Begin when nothing of an earlier run is left, and end when nothing of this one is, whatever interrupts it."""
@@ -112,13 +128,15 @@ def wait_until_unused() -> None:
             pass
 
 
-def demonstrate(settings: Settings, credentials: Credentials, seconds: float | None, engine: str) -> int:
+def demonstrate(
+    settings: Settings, credentials: Credentials, ports: Mapping[str, int], seconds: float | None, engine: str
+) -> int:
     """Start everything, watch it, stop it and check the books; give the exit code."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with contextlib.ExitStack() as stack:
         with progress(console, "starting PostgreSQL and Kafka"):
-            database = stack.enter_context(PostgresServer(DATA / "postgres", preferred_port=POSTGRES_PORT))
-            kafka = stack.enter_context(KafkaServer(DATA / "kafka", preferred_port=KAFKA_PORT))
+            database = stack.enter_context(PostgresServer(DATA / "postgres", preferred_port=ports["POSTGRESQL_PORT"]))
+            kafka = stack.enter_context(KafkaServer(DATA / "kafka", preferred_port=ports["KAFKA_PORT"]))
             conninfo = demo_database.prepare(database, credentials)
         login = f"-h localhost -p {database.port} -U {credentials.username} -d {credentials.database}"
         addresses = (

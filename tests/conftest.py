@@ -1,5 +1,6 @@
 """One Kafka and one PostgreSQL for the session; a topic and a database for each test."""
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,14 @@ from tests.pipeline import ROOT, Database, Service, Topic, settings_for
 
 TEMPLATE = "heartbeat_template"
 StartService = Callable[..., Service]
+
+
+def pytest_configure() -> None:
+    """Heed signals though whoever started us ignores some, as nohup and a script's `&` do: children would, too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

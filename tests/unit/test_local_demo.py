@@ -54,6 +54,17 @@ def test_demo_seconds_that_are_none_are_refused(text: str) -> None:
         demo_run.read_seconds({"DEMO_SECONDS": text})
 
 
+def test_demo_takes_the_ports_that_compose_would() -> None:
+    assert demo_run.read_ports({}) == {"KAFKA_PORT": 9094, "POSTGRESQL_PORT": 5434}
+    assert demo_run.read_ports({"KAFKA_PORT": "19094", "POSTGRESQL_PORT": None})["KAFKA_PORT"] == 19094
+
+
+@pytest.mark.parametrize("text", ["0", "65536", "-1", "kafka"])
+def test_demo_port_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=rf"KAFKA_PORT: must be a port, 1 to 65535 \(got '{text}'\)"):
+        demo_run.read_ports({"KAFKA_PORT": text})
+
+
 def test_plain_line_tells_all_figures() -> None:
     """A log file of the demo is read without a terminal."""
     assert demo_view.plain(SCENE).endswith(
