@@ -55,6 +55,7 @@ def produce(config: Path) -> int:
     report = Report(sender, health, on_outage=watch.look)
     rates, encoder = HeartRates(own.customers, own.interval_s, own.seed), Encoder(own.customers)
     schedule = Schedule(own.customers, own.interval_s)
+    runtime.prepare_for_batches()
     while not stop.is_set() and not sender.fatal_error:
         first, last, skipped = schedule.due(0 if sender.is_full else MOST_AT_ONCE)
         report.skipped(skipped)
