@@ -46,8 +46,8 @@ soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (S
 e2e: $(VENV)/.dev-installed ## the compose file on Docker
 	@$(BIN)/python -m pytest -m e2e
 
-bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure what docs/performance.md says, half an hour (BENCH='drain send')
-	@$(BIN)/python -m benchmarks $(BENCH)
+bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure what docs/performance.md says, a quarter of an hour (BENCH='drain send'; PEERS=1: other programs)
+	@$(BIN)/python -m benchmarks $(if $(PEERS),peers) $(BENCH)
 
 requirements: $(VENV)/.dev-installed ## pin requirements-*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'

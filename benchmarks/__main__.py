@@ -4,10 +4,11 @@ import argparse
 import os
 import platform
 from collections.abc import Callable, Iterable, Mapping
+from statistics import median
 
-from benchmarks import drain, flat, latency, plots, send
+from benchmarks import drain, flat, latency, peers, plots, send
 from benchmarks.report import write_section
-from benchmarks.stack import Stack, median, readings, stack
+from benchmarks.stack import Stack, readings, stack
 
 PARTS = ("PostgreSQL", "consumer", "client", "broker", "producer")
 
@@ -120,8 +121,9 @@ def main() -> None:
         "send": lambda running: report_send(running, given.rounds),
         "latency": lambda running: report_latency(running, 30),
         "flat": lambda running: report_flat(running, 3, given.full),
+        "peers": peers.report,
     }
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all)")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all but peers)")
     parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")
     parser.add_argument(
         "--full", type=int, default=10_000_000, help="rows in the full table; 100000000 takes half an hour more"
@@ -129,7 +131,7 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.kinds) - kinds.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
-    for kind in given.kinds or kinds:
+    for kind in given.kinds or [kind for kind in kinds if kind != "peers"]:
         with stack() as running:
             print(f"-- {kind}", flush=True)
             kinds[kind](running)

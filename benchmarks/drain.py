@@ -10,11 +10,12 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 import psycopg
 
-from benchmarks.stack import DATABASE, FIRST_FILLED, Stack, median, readings, stack, wait_until
+from benchmarks.stack import DATABASE, FIRST_FILLED, Stack, readings, stack, wait_until
 
 TOPIC: Final = "drain"
 FLOOR: Final = "plain COPY"

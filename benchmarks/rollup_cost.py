@@ -8,11 +8,12 @@ is left to sum up when the last message is stored is done afterwards, and shown:
 import argparse
 import time
 from collections import defaultdict
+from statistics import median
 from typing import Final
 
 from benchmarks.drain import TOPIC, Run, drain
 from benchmarks.report import write_section
-from benchmarks.stack import Stack, median, readings, stack
+from benchmarks.stack import Stack, readings, stack
 
 WITH, WITHOUT = "with rollups", "without"
 FORGET: Final = """

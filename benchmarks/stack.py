@@ -2,13 +2,12 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,13 +125,15 @@ class Stack:
 
     def wait_for(self, rows: int, services: Sequence["Service"], within_s: float = 3600) -> float:
         """Wait until the books have passed so many offsets; give the most memory (MB) a service had meanwhile."""
-        memory = 0.0
+        memory, looked_at = 0.0, 0.0
 
         def are_stored() -> bool:
-            nonlocal memory
+            nonlocal memory, looked_at
             for service in services:
                 service.check()
-                memory = max(memory, service.memory_mb())
+            if time.monotonic() > looked_at + 1:  # it takes milliseconds of a core
+                memory = max(memory, *(service.memory_mb() for service in services))
+                looked_at = time.monotonic()
             return self.passed() >= rows
 
         wait_until(are_stored, within_s, every_s=0.05)
@@ -164,8 +165,11 @@ class Service:
 
     def memory_mb(self) -> float:
         """Give the memory of its processes now, what they share counted once (PSS)."""
-        root = psutil.Process(self.process.pid)
-        return float(sum(part.memory_full_info().pss for part in [root, *root.children(recursive=True)]) / 1e6)
+        root, total = psutil.Process(self.process.pid), 0.0
+        for process in [root, *root.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_full_info().pss
+        return total / 1e6
 
     def check(self) -> None:
         """See that it runs."""
@@ -226,11 +230,9 @@ def cpu_of(pid: int) -> float:
     """Give the CPU seconds of a process and all its children, ended ones included."""
     total = 0.0
     for process in [(root := psutil.Process(pid)), *root.children(recursive=True)]:
-        try:
+        with suppress(psutil.NoSuchProcess):
             used = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += used.user + used.system + used.children_user + used.children_system
+            total += used.user + used.system + used.children_user + used.children_system
     return total
 
 
@@ -241,8 +243,3 @@ def wait_until(condition: Callable[[], object], within_s: float = 120, every_s: 
         if time.monotonic() > deadline:
             raise TimeoutError(f"waited {within_s:.0f} s in vain")
         time.sleep(every_s)
-
-
-def median(values: Iterable[float]) -> float:
-    """Give the median, which one disturbed run does not move."""
-    return statistics.median(values)
