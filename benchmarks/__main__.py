@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all but peers)")
     parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")
     parser.add_argument(
-        "--full", type=int, default=10_000_000, help="rows in the full table; 100000000 takes half an hour more"
+        "--full", type=int, default=10_000_000, help="rows in the full table; 100000000 takes 25 GB and long"
     )
     given = parser.parse_args()
     if unknown := set(given.kinds) - kinds.keys():

@@ -51,23 +51,12 @@ def store(running: Stack, peer: Peer, topic: str, rows: int) -> Run:
     """Have a peer store a topic of so many messages; measure once the first of them are rows."""
     empty(running)
     with running.start(peer.module, topic, **{FOLDER: str(running.logs)}) as service:
-        memory, looks = 0.0, 0
-
-        def has(wanted: float) -> bool:
-            nonlocal memory, looks
-            service.check()
-            looks += 1
-            if looks % 10 == 0:  # asking for the memory of a large process takes it some time
-                memory = max(memory, service.memory_mb())
-            return attempted(running) >= wanted
-
-        wait_until(lambda: has(rows * WARM_UP), 240, every_s=0.05)
+        running.wait_for(rows * WARM_UP, [service], lambda: attempted(running), 240)
         start, passed, before = time.perf_counter(), attempted(running), {**running.cpu_s(), "sink": service.cpu_s()}
-        wait_until(lambda: has(rows), 600, every_s=0.05)
+        memory = running.wait_for(rows, [service], lambda: attempted(running), 600)
         wait_until(lambda: stored(running) >= rows, 60, every_s=0.1)
         took = time.perf_counter() - start
         after = {**running.cpu_s(), "sink": service.cpu_s()}
-        memory = max(memory, service.memory_mb())
     measured = rows - passed
     cpu = {name: (after[name] - before[name]) / measured * 1e6 for name in after}
     return Run(measured / took, cpu, memory)

@@ -43,6 +43,7 @@ SELECT %(id)s + n, date_trunc('day', now()) + n * interval '1 day' / %(rows)s, 6
 FROM generate_series(%(first)s::bigint, %(last)s) AS n
 """
 FILL_AT_ONCE: Final = 5_000_000
+PASSED: Final = "SELECT coalesce(sum(next_offset - start_offset), 0) FROM kafka_ledger"
 
 
 @dataclass
@@ -118,13 +119,17 @@ class Stack:
 
     def passed(self) -> int:
         """Give how many offsets the books have passed."""
-        row = self.connection.execute(
-            "SELECT coalesce(sum(next_offset - start_offset), 0) FROM kafka_ledger"
-        ).fetchone()
+        row = self.connection.execute(PASSED).fetchone()
         return int(row[0]) if row else 0
 
-    def wait_for(self, rows: int, services: Sequence["Service"], within_s: float = 3600) -> float:
-        """Wait until the books have passed so many offsets; give the most memory (MB) a service had meanwhile."""
+    def wait_for(
+        self,
+        rows: float,
+        services: Sequence["Service"],
+        passed: Callable[[], int] | None = None,
+        within_s: float = 3600,
+    ) -> float:
+        """Wait until the books (or `passed`) count so many; give the most memory (MB) a service had meanwhile."""
         memory, looked_at = 0.0, 0.0
 
         def are_stored() -> bool:
@@ -134,7 +139,7 @@ class Stack:
             if time.monotonic() > looked_at + 1:  # it takes milliseconds of a core
                 memory = max(memory, *(service.memory_mb() for service in services))
                 looked_at = time.monotonic()
-            return self.passed() >= rows
+            return (passed or self.passed)() >= rows
 
         wait_until(are_stored, within_s, every_s=0.05)
         return memory
