@@ -12,7 +12,7 @@ CUSTOMER_ID_MAX_CHARACTERS: Final = 64  # as in the CHECK of db/schema.sql
 HEART_RATE_MIN_BPM: Final = 1  # as in the CHECK of db/schema.sql
 HEART_RATE_MAX_BPM: Final = 300
 MAX_FUTURE: Final = timedelta(minutes=5)  # how far senders' clocks may run ahead of the broker's; a setting's default
-# Objects and arrays inside each other, the event itself included: the depth at which pydantic's JSON parser gives up.
+# Objects and arrays inside each other, the event itself included; arbitrary, and less than where any parser gives up.
 MAX_NESTING: Final = 201
 
 # RFC 3339, section 5.6, with `T` and `Z` in upper case, without leap seconds. [0-9], for \d matches other scripts.

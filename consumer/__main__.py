@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import runtime
 from common.settings import load, load_credentials
-from common.validation import decoder
+from common.validation import Decode
 from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
 from consumer.postgres_store import PostgresStore
@@ -55,7 +55,7 @@ def consume(config: Path) -> int:
         worker = Worker(
             lambda before_revoke: KafkaSource(settings, before_revoke),
             [PostgresStore(settings, service.credentials) for _ in range(settings.consumer.connections)],
-            decoder(timedelta(seconds=settings.consumer.max_future_s)),
+            Decode(timedelta(seconds=settings.consumer.max_future_s)),
             service.health,
         )
         runtime.prepare_for_batches()

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.validation import Decode, Reason
+from common.reasons import Reason
+from common.validation import Decode, Heartbeat, Heartbeats
+from consumer.postgres_rows import row
 
 PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
 
@@ -69,44 +71,48 @@ class Batch:
     """
     Decoded slices, ready to be written.
 
-    `lines` are the rows in COPY's text format but for escapes (id, timestamp, heart rate, customer id: the only
-    column that may need them comes last); `sources` are the records they came from, in the same order.
+    `rows` are those of `heartbeats` as `postgres_rows` writes them; `sources` are the records they came from, in the
+    same order.
     """
 
     generation: int
     slices: Sequence[Slice]
-    lines: list[str]
+    rows: list[bytes]
     sources: list[Record]
     rejected: list[Rejected]
     newest_ms: int
-    minutes: set[str]  # of the rows, as `2026-11-22T09:00`: their rollups become outdated
+    minutes: set[int]  # of the rows, since 1970: their rollups become outdated
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> "Batch":
-        """Decode every record; each ends in exactly one of `lines` and `rejected`."""
+        """Decode every record; each ends in exactly one of `rows` and `rejected`."""
         batch = cls(generation, slices, [], [], [], 0, set())
-        add_line, add_source, add_minute = batch.lines.append, batch.sources.append, batch.minutes.add
         for part in slices:
+            if not part.records:
+                continue
+            appended_ms = [record.timestamp()[1] for record in part.records]
+            batch.newest_ms = max(batch.newest_ms, appended_ms[-1])
             first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
-            for record in part.records:
-                appended_ms = record.timestamp()[1]
-                verdict = decode(record.value(), appended_ms)
-                row_id = first_id | record.offset()
-                if isinstance(verdict, Reason):
-                    batch.rejected.append(Rejected(row_id, record, verdict))
-                else:
-                    time = verdict["timestamp"]
-                    add_line(f"{row_id}\t{time}\t{verdict['heart_rate']}\t{verdict['customer_id']}")
-                    add_source(record)
-                    add_minute(time[:16])
-            if part.records:
-                batch.newest_ms = max(batch.newest_ms, appended_ms)
+            records, ids = part.records, [first_id | record.offset() for record in part.records]
+            payloads = [record.value() for record in records]
+            heartbeats = decode.all(payloads, appended_ms)
+            if heartbeats is None:
+                judged = list(zip(ids, records, map(decode, payloads, appended_ms), strict=True))
+                batch.rejected += [
+                    Rejected(i, record, found) for i, record, found in judged if isinstance(found, Reason)
+                ]
+                good = [(i, record, found) for i, record, found in judged if isinstance(found, Heartbeat)]
+                ids, records = [i for i, _, _ in good], [record for _, record, _ in good]
+                heartbeats = Heartbeats.of([found for _, _, found in good])
+            batch.rows += map(row, ids, *heartbeats)
+            batch.sources += records
+            batch.minutes.update([time_us // 60_000_000 for time_us in heartbeats.times_us])
         return batch
 
     @property
     def messages(self) -> int:
         """Number of records."""
-        return len(self.lines) + len(self.rejected)
+        return len(self.rows) + len(self.rejected)
 
     def steps(self, rejected: Iterable[Rejected]) -> list[Step]:
         """

@@ -16,7 +16,7 @@ LAST_GENERATION: Final = 127  # 7 bits of a row's id
 # are noted.
 ADVANCE: Final = """
 WITH noted AS (
-    INSERT INTO heartbeats_touched (minute) SELECT unnest(%(minutes)s::timestamptz[])
+    INSERT INTO heartbeats_touched (minute) SELECT to_timestamp(60 * unnest(%(minutes)s::bigint[]))
 )
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
@@ -116,7 +116,7 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
             "stored": [step.stored for step in steps],
             "rejected": [step.rejected for step in steps],
             "skipped": [step.skipped for step in steps],
-            "minutes": [f"{minute}:00Z" for minute in batch.minutes],
+            "minutes": list(batch.minutes),
         },
     ).rowcount
     if advanced != len(steps):

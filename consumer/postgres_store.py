@@ -13,18 +13,18 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import BooksError, one_line
+from common.reasons import Reason
 from common.settings import Credentials, Settings
-from common.validation import EPOCH, Reason
+from common.timestamps import EPOCH
 from consumer import postgres_ledger
 from consumer.batch import Batch, Rejected, TopicIdentity
 from consumer.postgres_errors import is_taken_id
+from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of
 from consumer.postgres_session import Session
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
 
-# The customer comes last, for it is the only column that may need escapes.
-COPY_HEARTBEATS: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN'
 COPY_REJECTED: Final = (
     'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)'
     " FROM STDIN"
@@ -111,23 +111,23 @@ class PostgresStore:
 
         rejected = self._session.run("store a batch", write)
         refused = len(rejected) - len(batch.rejected)
-        self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.lines) else 0
+        self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.rows) else 0
         return rejected
 
     def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
-        self._copy_lines(connection, batch.lines)
+        self._copy_rows(connection, batch.rows)
         return []
 
     def _copy_around_culprits(self, connection: Connection, batch: Batch) -> list[Rejected]:
         """Halve what is refused until single rows are left, and reject those: their neighbours are stored."""
         refused: list[Rejected] = []
-        allowed = len(batch.lines)
+        allowed = len(batch.rows)
         waiting = [range(allowed)]
         while waiting:
             part = waiting.pop()
             try:
                 with connection.transaction():
-                    self._copy_lines(connection, batch.lines[part.start : part.stop])
+                    self._copy_rows(connection, batch.rows[part.start : part.stop])
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 if is_taken_id(error):
@@ -136,9 +136,10 @@ class PostgresStore:
                     middle = part.start + len(part) // 2
                     waiting += [range(middle, part.stop), range(part.start, middle)]
                     continue
-                row_id = int(batch.lines[part.start].partition("\t")[0])
                 words = f"{Reason.REFUSED}: {error.sqlstate} {one_line(error)}"
-                refused.append(Rejected(row_id, batch.sources[part.start], words.replace("\0", "")))
+                refused.append(
+                    Rejected(id_of(batch.rows[part.start]), batch.sources[part.start], words.replace("\0", ""))
+                )
                 in_a_row = self._refused_in_a_row + len(refused)
                 if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
                     raise BooksError(
@@ -148,16 +149,10 @@ class PostgresStore:
                     ) from error
         return refused
 
-    def _copy_lines(self, connection: Connection, lines: Sequence[str]) -> None:
-        if not lines:
-            return
-        block = "\n".join(lines)
-        # Counting is far cheaper than escaping: hardly any batch holds a character that COPY would take for its own.
-        plain = block.count("\n") == len(lines) - 1 and block.count("\t") == 3 * len(lines)
-        if not plain or "\\" in block or "\r" in block:
-            block = "\n".join(f"{head}\t{_escape(last)}" for head, last in map(_split_last, lines))
-        with connection.cursor().copy(COPY_HEARTBEATS) as copy:
-            copy.write(block + "\n")
+    def _copy_rows(self, connection: Connection, rows: Sequence[bytes]) -> None:
+        if rows:
+            with connection.cursor().copy(COPY_HEARTBEATS) as copy:
+                copy.write(block(rows))
 
     def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
         if not rejected:
@@ -181,12 +176,3 @@ class PostgresStore:
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
         postgres_ledger.advance(connection, batch, rejected)
-
-
-def _split_last(line: str) -> tuple[str, str]:
-    row_id, time, heart_rate, customer = line.split("\t", 3)
-    return f"{row_id}\t{time}\t{heart_rate}", customer
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")

@@ -11,8 +11,10 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import OutageError
+from common.reasons import Reason
 from common.settings import Credentials, Settings
-from common.validation import EPOCH, Decode, Reason, decoder
+from common.timestamps import EPOCH
+from common.validation import Decode
 from consumer.postgres_session import Session
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
@@ -29,7 +31,7 @@ ORDER BY id LIMIT %(chunk)s
 STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "DELETE FROM rejected_heartbeats WHERE id = ANY (%s)"
-NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT unnest(%s::timestamptz[])"
+NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
 # The books follow in the same transaction: what was rejected is stored now.
 REBOOK: Final = """
 UPDATE kafka_ledger AS ledger
@@ -67,7 +69,7 @@ def replay(
             replay goes on from there.
     """
     session = Session(settings, credentials, "heartbeat-replay")
-    decode = decoder(timedelta(seconds=settings.consumer.max_future_s))
+    decode = Decode(timedelta(seconds=settings.consumer.max_future_s))
     outcome = Outcome()
     after: int | None = -1
     try:
@@ -87,7 +89,7 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
 ) -> int | None:
     """Replay the messages behind id `after` in one transaction; the last id looked at, None when there are no more."""
     moved: list[int] = []
-    minutes: list[str] = []
+    minutes: list[int] = []
     kept: Counter[str] = Counter()
     with connection.transaction(force_rollback=dry_run):
         connection.execute(ONE_AT_A_TIME)
@@ -99,15 +101,14 @@ def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
                 continue
             try:
                 with connection.transaction():
-                    connection.execute(
-                        STORE, (row_id, verdict["customer_id"], verdict["timestamp"], verdict["heart_rate"])
-                    )
+                    timestamp = EPOCH + timedelta(microseconds=verdict.time_us)
+                    connection.execute(STORE, (row_id, verdict.customer_id, timestamp, verdict.heart_rate))
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
-                minutes.append(f"{verdict['timestamp'][:16]}:00Z")
+                minutes.append(verdict.time_us // 60_000_000)
         if connection.execute(RELEASE, (moved,)).rowcount != len(moved):
             raise OutageError(
                 "cannot replay the quarantine: messages vanished from it meanwhile",

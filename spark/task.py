@@ -19,7 +19,7 @@ from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
 from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import Topic
-from common.validation import decoder
+from common.validation import Decode
 from consumer.batch import Batch, Rejected, TopicIdentity
 from consumer.errors import StaleOwnerError, TopicReplacedError
 from consumer.postgres_store import PostgresStore
@@ -87,7 +87,7 @@ class Worker:
     def __init__(self, job: Job) -> None:
         self.key = (job.settings, job.credentials)
         self.store = PostgresStore(job.settings, job.credentials)
-        self.decode = decoder(timedelta(seconds=job.settings.consumer.max_future_s))
+        self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = Topic(job.settings.kafka)
         prepare_for_batches()
 

@@ -1,10 +1,12 @@
 """What a case of the corpus is: bytes as they may stand in Kafka, and what must become of them."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from common.validation import Heartbeat, Reason
+from common.reasons import Reason
+from common.timestamps import EPOCH
+from common.validation import Heartbeat
 
 # The broker's time of a record unless a case says otherwise: earlier than any real broker's clock, later than `TIME`.
 USUAL_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
@@ -53,4 +55,4 @@ def read_back(decoded: Heartbeat | Reason) -> Row | Reason:
     """Give what was decoded in the words of a case."""
     if isinstance(decoded, Reason):
         return decoded
-    return decoded["customer_id"], datetime.fromisoformat(decoded["timestamp"]), decoded["heart_rate"]
+    return decoded.customer_id, EPOCH + timedelta(microseconds=decoded.time_us), decoded.heart_rate

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from common.validation import EPOCH, Reason
+from common.reasons import Reason
+from common.timestamps import EPOCH
 from tests.corpus.case import DIGITS, HUGE, INSTANT, TIME, USUAL_MS, Case, event, row
 
 LATEST: Final = EPOCH + timedelta(milliseconds=USUAL_MS) + timedelta(minutes=5)

@@ -13,7 +13,8 @@ from psycopg import Connection
 
 import consumer.__main__
 from consumer.batch import Batch, Rejected, TopicIdentity
-from consumer.postgres_store import COPY_HEARTBEATS, Confirm, PostgresStore
+from consumer.postgres_rows import COPY_HEARTBEATS, block
+from consumer.postgres_store import Confirm, PostgresStore
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
 
@@ -31,24 +32,22 @@ class FaultyStore(PostgresStore):
             os.kill(os.getpid(), self.signal)
 
     def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
-        self._batch += bool(batch.lines)
+        self._batch += bool(batch.rows)
         self._reach("before-transaction")
         rejected = super().write(batch, topic, confirm)
         self._reach("after-commit")
         return rejected
 
-    def _copy_lines(self, connection: Connection, lines: Sequence[str]) -> None:
+    def _copy_rows(self, connection: Connection, rows: Sequence[bytes]) -> None:
         if self.point != "inside-copy" or self._batch != self.nth:
-            super()._copy_lines(connection, lines)
+            super()._copy_rows(connection, rows)
         else:
             with connection.cursor().copy(COPY_HEARTBEATS) as copy:
-                middle = max(1, len(lines) // 2)
-                for line in lines[:middle]:
-                    copy.write(line + "\n")
+                whole = block(rows)
+                copy.write(whole[: len(whole) // 2])
                 copy._pgconn.flush()  # noqa: SLF001 - half of it must have left
                 self._reach("inside-copy")
-                for line in lines[middle:]:
-                    copy.write(line + "\n")
+                copy.write(whole[len(whole) // 2 :])
         self._reach("after-copy")
 
     def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:

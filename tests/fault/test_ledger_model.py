@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from common.errors import OutageError
-from common.validation import decoder
+from common.validation import Decode
 from consumer.batch import Batch, Slice, TopicIdentity
 from consumer.errors import StaleOwnerError
 from tests.fault.crashing_store import CrashError, CrashingStore
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 TOPIC: Final = TopicIdentity("model", "model-id")
 PARTITIONS: Final = 2
-DECODE: Final = decoder(timedelta(minutes=5))
+DECODE: Final = Decode(timedelta(minutes=5))
 EMPTY: Final = "TRUNCATE heartbeats, rejected_heartbeats, kafka_ledger, kafka_topics"
 FOUND: Final = """
 SELECT (place).partition, (place)."offset", in_quarantine

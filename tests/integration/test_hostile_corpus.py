@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.validation import Reason
+from common.reasons import Reason
 from tests.conftest import StartService
 from tests.corpus.hostile import CASES
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats

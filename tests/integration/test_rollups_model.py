@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from common.validation import decoder
+from common.validation import Decode
 from consumer.batch import Batch, Slice, TopicIdentity
 from consumer.errors import StaleOwnerError
 from tests.fault.crashing_store import CrashError
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.integration
 
 TOPIC: Final = TopicIdentity("model", "model-id")
 OWNERS: Final = 2  # each of a partition of its own
-DECODE: Final = decoder(timedelta(minutes=5))
+DECODE: Final = Decode(timedelta(minutes=5))
 LAST_MS: Final = 253_402_300_799_999  # the broker's clock: nothing is too far in the future
 EMPTY: Final = """
 TRUNCATE heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_per_minute, heartbeats_per_customer,
@@ -125,7 +125,7 @@ class Rollups(RuleBasedStateMachine):
         ]
         end = owner.position + len(records)
         batch = Batch.of([Slice(owner.number, owner.position, end, records)], owner.generation, DECODE)
-        assert len(batch.lines) == len(readings)
+        assert len(batch.rows) == len(readings)
         return batch
 
     @staticmethod

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from common.errors import HeartbeatError
 from consumer.batch import Batch, Rejected, Slice, TopicIdentity
 from consumer.errors import StaleOwnerError
+from consumer.postgres_rows import id_of
 from tests.unit.records import MemoryRecord
 
 Place = tuple[int, int, int]  # generation, partition, offset
@@ -176,7 +177,7 @@ class MemoryTables:
             for part in batch.slices:
                 if (found := self.books[batch.generation, part.partition]) != part.from_offset:
                     raise StaleOwnerError(f"cannot advance: expected {part.from_offset}, found {found}", hint="Reload.")
-            self.rows += [int(line.partition("\t")[0]) for line in batch.lines]
+            self.rows += map(id_of, batch.rows)
             self.rejected += [one.row_id for one in batch.rejected]
             self.books |= {(batch.generation, part.partition): part.to_offset for part in batch.slices}
 

@@ -8,7 +8,7 @@ from typing import Final, Self
 from common.errors import HeartbeatError, OutageError
 from common.event import MAX_FUTURE
 from common.telemetry import Health
-from common.validation import decoder
+from common.validation import Decode
 from consumer.errors import TopicReplacedError
 from consumer.worker import Worker
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
@@ -172,6 +172,6 @@ class Running:
 
     def _run(self) -> None:
         try:
-            Worker(self._open, self._stores, decoder(MAX_FUTURE), self.health).run(self.stop)
+            Worker(self._open, self._stores, Decode(MAX_FUTURE), self.health).run(self.stop)
         except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
             self._error = error

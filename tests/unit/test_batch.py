@@ -1,13 +1,15 @@
 """A batch loses no record between decoding and the books."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
-from common.validation import decoder
+from common.validation import Decode
 from consumer.batch import Batch, Rejected, Slice
+from consumer.postgres_rows import id_of
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
 from tests.unit.records import MemoryRecord
@@ -39,14 +41,28 @@ def place(row_id: int) -> tuple[int, int, int]:
     return row_id >> 56, row_id >> 40 & 65535, row_id & LAST_OFFSET
 
 
+def read_row(row: bytes) -> tuple[int, str, datetime, int]:
+    """Read a row in COPY's binary format field by field: id, customer, instant, heart rate."""
+    assert int.from_bytes(row[:2]) == 4
+    found, at = [], 2
+    while at < len(row):
+        end = at + 4 + int.from_bytes(row[at : at + 4])
+        found.append(row[at + 4 : end])
+        at = end
+    row_id, time, rate, customer = found
+    instant = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=int.from_bytes(time, signed=True))
+    assert (len(row_id), len(time), len(rate)) == (8, 8, 4)
+    return int.from_bytes(row_id), customer.decode(), instant, int.from_bytes(rate)
+
+
 @BOUNDED
 @given(slices(), st.integers(1, 127))
 @example([Slice(65535, LAST_OFFSET, LAST_OFFSET + 1, [MemoryRecord(65535, LAST_OFFSET)])], 127)
 def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], generation: int) -> None:
     """The proof of the books rests on ids that name the place in Kafka, each once, in one of the two tables."""
-    batch = Batch.of(parts, generation, decoder(MAX_FUTURE))
+    batch = Batch.of(parts, generation, Decode(MAX_FUTURE))
 
-    ids = [int(line.partition("\t")[0]) for line in batch.lines] + [one.row_id for one in batch.rejected]
+    ids = [*map(id_of, batch.rows)] + [one.row_id for one in batch.rejected]
     records = [record for part in parts for record in part.records]
     assert sorted(map(place, ids)) == sorted((generation, r.partition(), r.offset()) for r in records)
     assert all(0 < row_id < 2**63 for row_id in ids)
@@ -56,16 +72,16 @@ def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], g
 
 @BOUNDED
 @given(slices())
-def test_lines_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Slice]) -> None:
-    """Whoever is refused by PostgreSQL is found again by the number of the line, whatever the customer is called."""
-    decode = decoder(MAX_FUTURE)
+def test_rows_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Slice]) -> None:
+    """Whoever is refused by PostgreSQL is found again by the number of the row, whatever the customer is called."""
+    decode = Decode(MAX_FUTURE)
     batch = Batch.of(parts, 1, decode)
 
-    for line, source in zip(batch.lines, batch.sources, strict=True):
-        row_id, timestamp, heart_rate, customer_id = line.split("\t", 3)
+    for row, source in zip(batch.rows, batch.sources, strict=True):
+        row_id, *values = read_row(row)
         decoded = decode(source.value(), source.timestamp()[1])
-        assert place(int(row_id)) == (1, source.partition(), source.offset())
-        assert decoded == {"customer_id": customer_id, "timestamp": timestamp, "heart_rate": int(heart_rate)}
+        assert place(row_id) == (1, source.partition(), source.offset())
+        assert read_back(decoded) == tuple(values)
     for one in batch.rejected:
         assert read_back(decode(one.record.value(), one.record.timestamp()[1])) == one.reason
 
@@ -74,7 +90,7 @@ def test_lines_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[S
 @given(slices(), st.data())
 def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject) -> None:
     """Also those that PostgreSQL refuses later on: stored, rejected and skipped are all that was passed."""
-    batch = Batch.of(parts, 3, decoder(MAX_FUTURE))
+    batch = Batch.of(parts, 3, Decode(MAX_FUTURE))
     refused = data.draw(st.lists(st.sampled_from(batch.sources), unique=True)) if batch.sources else []
     rejected = [*batch.rejected, *(Rejected(0, record, "refused") for record in refused)]
 
@@ -95,9 +111,9 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
     middle = whole.index(b', "heart_rate"')
     records = [MemoryRecord(0, 0, whole[:middle]), MemoryRecord(0, 1, whole[middle + 2 :])]
 
-    batch = Batch.of([Slice(0, 0, 2, records)], 1, decoder(MAX_FUTURE))
+    batch = Batch.of([Slice(0, 0, 2, records)], 1, Decode(MAX_FUTURE))
 
-    assert batch.lines == []
+    assert batch.rows == []
     assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
 
 
@@ -109,5 +125,5 @@ def test_newest_record_is_known_across_partitions() -> None:
         Slice(2, 4, 6, [], skipped=2),
     ]
 
-    assert Batch.of(parts, 1, decoder(MAX_FUTURE)).newest_ms == USUAL_MS + 7
-    assert Batch.of([], 1, decoder(MAX_FUTURE)).newest_ms == 0
+    assert Batch.of(parts, 1, Decode(MAX_FUTURE)).newest_ms == USUAL_MS + 7
+    assert Batch.of([], 1, Decode(MAX_FUTURE)).newest_ms == 0

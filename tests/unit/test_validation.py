@@ -1,8 +1,6 @@
 """Bytes become a heartbeat or a reason: the spec to the letter, whatever the bytes."""
 
-import calendar
 import json
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_FUTURE
-from common.validation import EPOCH, Decode, Reason, decoder
+from common.reasons import Reason
+from common.timestamps import EPOCH
+from common.validation import Decode, Heartbeat, Heartbeats
 from tests.corpus import fields, timestamps
 from tests.corpus.case import USUAL_MS, Case, Row, event, read_back, row
 from tests.corpus.documents import LONE
@@ -22,8 +22,6 @@ from tests.corpus.hostile import CASES
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than judging
 PATIENCE_S: Final = 1.0  # of CPU for one payload, arbitrary: several times the slowest that Kafka lets through
-# UTC and at most microseconds: PostgreSQL would round what is longer.
-PRECISE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|\+00:00)")
 FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
@@ -59,7 +57,7 @@ RATE_TEXTS: Final = [*fields.GOOD_RATES, *fields.BAD_RATES]
 @pytest.fixture(scope="module")
 def decode() -> Decode:
     """Give a judge with the default settings."""
-    return decoder(MAX_FUTURE)
+    return Decode(MAX_FUTURE)
 
 
 @st.composite
@@ -95,7 +93,6 @@ def test_hostile_payload_gets_the_verdict_of_the_spec(decode: Decode, case: Case
     took_s = time.thread_time() - began
 
     assert read_back(decoded) == case.expected
-    assert isinstance(decoded, Reason) or PRECISE.fullmatch(decoded["timestamp"])
     assert took_s < PATIENCE_S
 
 
@@ -113,19 +110,19 @@ def test_corpus_names_each_case_once_and_has_every_reason() -> None:
 @example(b"\xff", 0)
 def test_any_bytes_give_a_heartbeat_or_a_reason_and_the_same_one_again(payload: bytes | None, appended_ms: int) -> None:
     """A judge that raises holds up its partition; one that wavers breaks the books when a batch is read again."""
-    decode = decoder(MAX_FUTURE)
+    decode = Decode(MAX_FUTURE)
 
     first = decode(payload, appended_ms)
 
-    assert first == decode(payload, appended_ms) == decoder(MAX_FUTURE)(payload, appended_ms)
-    assert isinstance(first, (dict, Reason))
+    assert first == decode(payload, appended_ms) == Decode(MAX_FUTURE)(payload, appended_ms)
+    assert isinstance(first, (Heartbeat, Reason))
 
 
 @COSTLY
 @given(VALUES)
 def test_any_json_is_refused_for_what_it_is(value: object) -> None:
     """JSON that is no event never fails for a lack of syntax, whatever it holds."""
-    decoded = decoder(MAX_FUTURE)(json.dumps(value).encode(), USUAL_MS)
+    decoded = Decode(MAX_FUTURE)(json.dumps(value).encode(), USUAL_MS)
 
     assert decoded not in [Reason.NOT_UTF8, Reason.NOT_JSON, Reason.NESTED_TOO_DEEP]
     assert (decoded == Reason.NOT_AN_OBJECT) == (not isinstance(value, dict))
@@ -137,7 +134,7 @@ def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject,
     """What a sender means arrives: no character, microsecond or beat is changed on the way."""
     payload = data.draw(written(expected))
 
-    decoded = decoder(MAX_FUTURE)(payload, USUAL_MS)
+    decoded = Decode(MAX_FUTURE)(payload, USUAL_MS)
 
     assert read_back(decoded) == expected
 
@@ -154,85 +151,63 @@ def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: 
             st.binary(max_size=4) | st.sampled_from([b'"', b"\\", b"{", b"}", b",", b"9" * 30])
         )
 
-    decoded = decoder(MAX_FUTURE)(bytes(damaged), USUAL_MS)
+    decoded = Decode(MAX_FUTURE)(bytes(damaged), USUAL_MS)
 
-    if not isinstance(decoded, Reason):
-        assert 1 <= len(decoded["customer_id"]) <= 64
-        assert "\0" not in decoded["customer_id"]
-        assert decoded["customer_id"].encode()
-        assert type(decoded["heart_rate"]) is int
-        assert 1 <= decoded["heart_rate"] <= 300
-        assert PRECISE.fullmatch(decoded["timestamp"])
-        assert datetime.fromisoformat(decoded["timestamp"]) <= timestamps.LATEST
+    if not isinstance(found := read_back(decoded), Reason):
+        customer_id, instant, heart_rate = found
+        assert 1 <= len(customer_id) <= 64
+        assert "\0" not in customer_id
+        assert customer_id.encode()
+        assert type(heart_rate) is int
+        assert 1 <= heart_rate <= 300
+        assert FIRST <= instant <= timestamps.LATEST
 
 
 @BOUNDED
 @given(st.sampled_from(CUSTOMER_TEXTS), st.sampled_from(TIME_TEXTS), st.sampled_from(RATE_TEXTS))
 def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate: str) -> None:
     """An unread field with a lone surrogate sends an event the exact way; its verdict must not change by that."""
-    decode = decoder(MAX_FUTURE)
+    decode = Decode(MAX_FUTURE)
     quick = event(customer, timestamp, heart_rate)
     exact = event(customer, timestamp, heart_rate, LONE)
 
     assert read_back(decode(quick, USUAL_MS)) == read_back(decode(exact, USUAL_MS))
 
 
-def verdict_on(year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]) -> object:
-    """
-    Say by the Gregorian calendar's rules, in whole numbers, what becomes of a timestamp.
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_payload_among_others_gets_the_verdict_it_gets_alone(decode: Decode, case: Case) -> None:
+    """Many at once are judged sooner, not otherwise: whoever is odd sends them all to be judged one by one."""
+    cases = [Case("plain", event(), row()), case, Case("plain", event(heart_rate="99"), row(heart_rate=99))]
 
-    Returns:
-        A reason, or the microseconds since year 0 began; `zone` is sign, hours, minutes.
-    """
-    hour, minute, second, us = clock
-    sign, zone_h, zone_min = zone
-    month_days = [0, 31, 28 + calendar.isleap(year), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31, 0]
-    in_range = hour <= 23 and minute <= 59 and second <= 59 and zone_h <= 23 and zone_min <= 59
-    if not in_range or not 1 <= day <= month_days[month]:
-        return Reason.TIMESTAMP_NOT_RFC3339
-    days = 365 * year - (-year // 4) + (-year // 100) - (-year // 400)  # leap days rounded up, for year 0 has one
-    minutes = (days + sum(month_days[:month]) + day - 1) * 1440 + hour * 60 + minute - sign * (zone_h * 60 + zone_min)
-    found = (minutes * 60 + second) * 1_000_000 + us
-    if not since_year_0(FIRST) <= found <= since_year_0(LAST):
-        return Reason.TIMESTAMP_YEAR
-    return Reason.TIMESTAMP_FUTURE if found > since_year_0(timestamps.LATEST) else found
+    columns = decode.all([one.payload for one in cases], [one.appended_ms for one in cases])
+
+    assert columns is None or columns == Heartbeats.of(
+        [found for one in cases if isinstance(found := decode(one.payload, one.appended_ms), Heartbeat)]
+    )
+    assert columns is None or len(columns.times_us) == len(cases)
 
 
-def since_year_0(moment: datetime) -> int:
-    """Give a moment's microseconds since year 0 began, which has 366 days."""
-    return (moment - FIRST) // timedelta(microseconds=1) + 366 * 86_400_000_000
+@BOUNDED
+@given(st.lists(st.tuples(st.from_regex(r"[!#-\[\]-~]{1,64}", fullmatch=True), INSTANTS, RATES), min_size=1))
+def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
+    """All that our producer sends takes the quick way; if it did not, nothing but the speed would tell."""
+    payloads = [
+        event(f'"{name}"', f'"{instant.replace(tzinfo=None).isoformat(timespec="microseconds")}Z"', f"{rate}")
+        for name, instant, rate in expected
+    ]
 
+    columns = Decode(MAX_FUTURE).all(payloads, [USUAL_MS] * len(payloads))
 
-@settings(BOUNDED, max_examples=500)
-@given(
-    st.sampled_from([0, 1, 2, 4, 100, 1900, 2000, 2023, 2024, 2025, 9998, 9999]) | st.integers(0, 9999),
-    st.sampled_from([1, 2, 12]) | st.integers(0, 13),
-    st.sampled_from([1, 28, 29, 30, 31]) | st.integers(0, 32),
-    st.tuples(st.integers(0, 24), st.integers(0, 60), st.integers(0, 60), st.integers(0, 999_999)),
-    st.tuples(st.sampled_from([-1, 1]), st.integers(0, 24), st.integers(0, 60)),
-)
-@example(0, 12, 31, (23, 59, 59, 999_999), (-1, 0, 1))
-@example(0, 2, 29, (0, 0, 0, 0), (1, 0, 0))
-@example(9999, 12, 31, (23, 59, 59, 999_999), (-1, 0, 1))
-@example(9999, 12, 31, (23, 59, 59, 999_999), (1, 0, 0))
-def test_timestamp_is_read_by_the_calendar(
-    year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]
-) -> None:
-    """A second implementation of the calendar, in whole numbers, agrees from year 0 to year 9999."""
-    hour, minute, second, us = clock
-    text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{us:06d}"
-    text += f"{'-' if zone[0] < 0 else '+'}{zone[1]:02d}:{zone[2]:02d}"
-
-    found = read_back(decoder(MAX_FUTURE)(event(timestamp=f'"{text}"'), USUAL_MS))
-
-    assert (found if isinstance(found, Reason) else since_year_0(found[1])) == verdict_on(year, month, day, clock, zone)
+    assert columns is not None
+    found = zip(columns.customer_ids, columns.times_us, columns.heart_rates, strict=True)
+    assert [(name, EPOCH + timedelta(microseconds=us), rate) for name, us, rate in found] == expected
 
 
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), max_size=8), st.sampled_from([0, 1, 300, 86_400]))
 def test_verdict_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
     """What was judged before a record, in this process or another one, leaves no trace in its verdict."""
-    decode = decoder(timedelta(seconds=max_future_s))
+    decode = Decode(timedelta(seconds=max_future_s))
     usual = EPOCH + timedelta(milliseconds=USUAL_MS)
 
     for appended_ms, ahead_us in records:
