@@ -6,6 +6,7 @@ therefore assigned paused and stays "unplaced" until `place()` brings its offset
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Final
 
@@ -121,13 +122,12 @@ class KafkaSource:
 
     def place(self, offsets: Mapping[int, int]) -> None:
         """Start reading partitions at these offsets, if they are still ours and unplaced."""
-        for partition, offset in offsets.items():
-            if partition not in self.unplaced:
-                continue
-            self._seek(partition, offset)
-            self.unplaced.discard(partition)
-            self._positions[partition] = offset
-            self._consumer.resume([TopicPartition(self._topic, partition)])
+        placed = self.unplaced & offsets.keys()
+        for partition in placed:
+            self._seek(partition, offsets[partition])
+            self._positions[partition] = offsets[partition]
+        self.unplaced -= placed
+        self._resume(placed)
 
     def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """
@@ -156,8 +156,8 @@ class KafkaSource:
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
-        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         try:
+            places = [TopicPartition(self._topic, *place) for place in offsets.items()]
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
@@ -241,4 +241,10 @@ class KafkaSource:
     def _wake(self) -> None:
         if self._resting:
             self._resting = False
-            self._consumer.resume([TopicPartition(self._topic, partition) for partition in self._positions])
+            self._resume(self._positions)
+
+    def _resume(self, partitions: Iterable[int]) -> None:
+        places = [TopicPartition(self._topic, partition, 0) for partition in partitions]
+        self._consumer.resume(places)
+        with suppress(KafkaException):  # its threads look for resumed partitions when a question wakes them, or late
+            self._consumer.offsets_for_times(places, timeout=0.5)  # nobody needs the answer

@@ -12,6 +12,8 @@ OWN_OPTIONS: Final[Options] = {
     "isolation.level": "read_committed",
     "fetch.queue.backoff.ms": 20,  # 1 s by default: a queue that ran full would idle for that long
     "queued.min.messages": 20_000,  # two batches ahead; 100,000 by default, which memory grew with
+    # Of each partition at a time. The default of 1 MB is ten thousand messages and more, once it is unpacked.
+    "fetch.message.max.bytes": 256 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,  # bounds memory, whatever the lag
     "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are seen within seconds
 }
