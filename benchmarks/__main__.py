@@ -96,7 +96,7 @@ def report_flat(running: Stack, rounds: int, full: int) -> None:
     found = flat.measure(running, 1_000_000, rounds, full)
     base = next(iter(found.values())).rows_per_s
     lines = [
-        f"A million waiting messages unless said, medians of {rounds} rounds in turn (the full table afterwards).",
+        f"A million waiting messages unless said, medians of {rounds} rounds in turn.",
         "",
         "| | rows/s | of the first | memory of a consumer |",
         "| --- | --- | --- | --- |",

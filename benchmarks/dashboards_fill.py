@@ -11,7 +11,8 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.stack import DATABASE, ROOT
+from benchmarks.services import ROOT
+from benchmarks.stack import DATABASE
 from local.postgres import PostgresServer, program
 
 READER: Final = "reader"

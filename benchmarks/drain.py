@@ -15,7 +15,7 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.stack import DATABASE, FIRST_FILLED, Stack, readings, stack, wait_until
+from benchmarks.stack import Stack, readings, stack, wait_until
 
 TOPIC: Final = "drain"
 FLOOR: Final = "plain COPY"
@@ -44,7 +44,7 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
     """Have so many consumers store a topic that holds `rows` messages."""
     running.empty()
     with ExitStack() as held:
-        with psycopg.connect(running.postgres.conninfo(DATABASE)) as gate:
+        with psycopg.connect(running.postgres.conninfo(running.database)) as gate:
             gate.execute("LOCK TABLE kafka_ledger IN ACCESS EXCLUSIVE MODE")
             services = [held.enter_context(running.start("consumer", topic, **settings)) for _ in range(consumers)]
             wait_until(lambda: running.connection.execute(WAITING).fetchone() == (consumers,))
@@ -56,8 +56,7 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
         after = running.cpu_s()
         cpu = {name: after[name] - before[name] for name in after}
         cpu["consumer"] = sum(s.cpu_s() for s in services) - sum(cpu_before)
-    count = running.connection.execute("SELECT count(*) FROM heartbeats WHERE id < %s", [FIRST_FILLED]).fetchone()
-    if count != (rows,):
+    if (count := running.count()) != rows:
         raise RuntimeError(f"{count} rows are stored, not {rows}")
     return Run(rows / took, {name: used / rows * 1e6 for name, used in cpu.items()}, memory)
 
@@ -77,7 +76,7 @@ def dump(running: Stack) -> list[bytes]:
 def floor(running: Stack, blocks: list[bytes], rows: int) -> Run:
     """Copy the same rows into the same table, a transaction for each block, and do nothing else."""
     running.empty()
-    with psycopg.connect(running.postgres.conninfo(DATABASE), autocommit=True) as connection:
+    with psycopg.connect(running.postgres.conninfo(running.database), autocommit=True) as connection:
         before = running.cpu_s()["PostgreSQL"]
         start, used = time.perf_counter(), time.process_time()
         for block in blocks:

@@ -9,7 +9,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from benchmarks.peers_connect import DEAD
 from benchmarks.peers_java import FOLDER
 from benchmarks.peers_table import attempted, different, empty, repeated, stored
-from benchmarks.stack import Service, Stack, readings
+from benchmarks.services import Service
+from benchmarks.stack import Stack, readings
 from producer.encoding import Messages
 
 GOOD, LATER = 2_000, 500  # neighbours of the bad message, half of them before it; good ones sent a while after

@@ -1,36 +1,33 @@
 """What benchmarks run on: Kafka, PostgreSQL and our services as processes of this machine, and what they cost."""
 
-import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final
 
-import psutil
 import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from benchmarks.services import ROOT, Service, cpu_of
 from common.settings import Options
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder, Messages
 
-ROOT: Final = Path(__file__).resolve().parent.parent
 DATABASE: Final = "benchmark"
 PLACE: Final = os.environ.get("BENCHMARK_DIR")  # where large data goes
 PARTITIONS: Final = 6
 # A server that is told how much memory it has, and to write checkpoints by time: as on a machine of its own.
 POSTGRES: Final = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
 FIRST_FILLED: Final = 100 << 56  # ids from here on, of a generation that no topic of ours gets, fill the table
+GENERATION: Final = 1 << 56  # ids of one topic's generation
 EMPTY: Final = (
     "TRUNCATE rejected_heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_per_minute,"
     " heartbeats_per_customer, heartbeats_fleet"
@@ -43,38 +40,51 @@ SELECT %(id)s + n, date_trunc('day', now()) + n * interval '1 day' / %(rows)s, 6
 FROM generate_series(%(first)s::bigint, %(last)s) AS n
 """
 FILL_AT_ONCE: Final = 5_000_000
+# What a full table got in the run before stays there: the topic's next generation begins elsewhere.
+NEXT_GENERATION: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, 'the run before', '')"
+COUNT: Final = "SELECT count(*) FROM heartbeats WHERE id >= %s AND id < %s"
 PASSED: Final = "SELECT coalesce(sum(next_offset - start_offset), 0) FROM kafka_ledger"
 
 
 @dataclass
 class Stack:
-    """Both servers, one database with the schema, and the services started on them."""
+    """Both servers, a database with the schema, and the services started on them."""
 
     kafka: KafkaServer
     postgres: PostgresServer
     connection: psycopg.Connection
     logs: Path
-    filled: int = 0  # rows that stay in the table from one measurement to the next
-    services: list["Service"] = field(default_factory=list)
+    database: str = DATABASE
+    is_full: bool = False  # the table keeps its rows from one measurement to the next
+    generation: int = 1
+    services: list[Service] = field(default_factory=list)
 
     def empty(self) -> None:
         """Empty all tables of what was measured, and have nothing to do left that would fall into what follows."""
         self.connection.execute(EMPTY)
-        if self.filled:
-            self.connection.execute("DELETE FROM heartbeats WHERE id < %s", [FIRST_FILLED])
-            self.connection.execute("VACUUM heartbeats")
+        if self.is_full:
+            self.connection.execute(NEXT_GENERATION, [self.generation])
+            self.generation += 1
         else:
             self.connection.execute("TRUNCATE heartbeats")
         self.connection.execute("CHECKPOINT")
 
-    def fill(self, rows: int) -> None:
-        """Fill the table with as many rows of today, which stay."""
-        self.connection.execute("TRUNCATE heartbeats")
-        for first in range(0, rows, FILL_AT_ONCE):
-            last = min(first + FILL_AT_ONCE, rows) - 1
-            self.connection.execute(FILL, {"rows": rows, "first": first, "last": last, "id": FIRST_FILLED})
-        self.connection.execute("VACUUM ANALYZE heartbeats")
-        self.filled = rows
+    @contextmanager
+    def beside(self, rows: int) -> Iterator["Stack"]:
+        """Give a second database on the same servers, whose table is full: so many rows of today, which stay."""
+        name = f"{DATABASE}_full"
+        with open_database(self.postgres, name) as connection:
+            for first in range(0, rows, FILL_AT_ONCE):
+                last = min(first + FILL_AT_ONCE, rows) - 1
+                connection.execute(FILL, {"rows": rows, "first": first, "last": last, "id": FIRST_FILLED})
+            connection.execute("VACUUM ANALYZE heartbeats")
+            yield Stack(self.kafka, self.postgres, connection, self.logs, name, is_full=True, services=self.services)
+
+    def count(self) -> int:
+        """Give how many rows were stored since the table was emptied."""
+        first = self.generation * GENERATION
+        row = self.connection.execute(COUNT, (first, first + GENERATION)).fetchone()
+        return int(row[0]) if row else 0
 
     def make_topic(self, name: str, messages: Iterable[Messages], partitions: int = PARTITIONS) -> int:
         """Make a topic and fill it with blocks of messages; give how many they are."""
@@ -107,11 +117,11 @@ class Stack:
             "HEARTBEAT_LOGGING__FORMAT": "json",
             "POSTGRESQL_USERNAME": self.postgres.superuser,
             "POSTGRESQL_PASSWORD": self.postgres.password,
-            "POSTGRESQL_DATABASE": DATABASE,
+            "POSTGRESQL_DATABASE": self.database,
             **settings,
         }
 
-    def start(self, name: str, topic: str, **settings: str) -> "Service":
+    def start(self, name: str, topic: str, **settings: str) -> Service:
         """Start a service on a topic."""
         service = Service(name, self.environment(topic, **settings), self.logs / f"{name}-{len(self.services)}.log")
         self.services.append(service)
@@ -125,7 +135,7 @@ class Stack:
     def wait_for(
         self,
         rows: float,
-        services: Sequence["Service"],
+        services: Sequence[Service],
         passed: Callable[[], int] | None = None,
         within_s: float = 3600,
     ) -> float:
@@ -149,50 +159,6 @@ class Stack:
         return {"broker": cpu_of(self.kafka.pid), "PostgreSQL": cpu_of(self.postgres.pid)}
 
 
-class Service:
-    """The producer or a consumer as a process of its own."""
-
-    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
-        self.log = log
-        with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", name], cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT
-            )
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """Give what it logged under this name."""
-        lines = [line for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith("{")]
-        return [event for event in map(json.loads, lines) if event["event"] == name]
-
-    def cpu_s(self) -> float:
-        """Give the CPU seconds it has used so far."""
-        return cpu_of(self.process.pid)
-
-    def memory_mb(self) -> float:
-        """Give the memory of its processes now, what they share counted once (PSS)."""
-        root, total = psutil.Process(self.process.pid), 0.0
-        for process in [root, *root.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                total += process.memory_full_info().pss
-        return total / 1e6
-
-    def check(self) -> None:
-        """See that it runs."""
-        if self.process.poll() is not None:
-            raise RuntimeError(f"{self.log.stem} ended by itself:\n{self.log.read_text(encoding='utf-8')[-3000:]}")
-
-    def stop(self) -> None:
-        """End it as a person would."""
-        self.process.terminate()
-        self.process.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-
 @contextmanager
 def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
     """Start both servers in a temporary folder and stop them, and whatever was started on them, at the end."""
@@ -201,10 +167,7 @@ def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
         folder.chmod(0o755)
         database = held.enter_context(PostgresServer(folder / "postgres", settings=postgres))
         kafka = held.enter_context(KafkaServer(folder / "kafka"))
-        with psycopg.connect(database.conninfo(), autocommit=True) as admin:
-            admin.execute(f"CREATE DATABASE {DATABASE}")
-        connection = held.enter_context(psycopg.connect(database.conninfo(DATABASE), autocommit=True))
-        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        connection = held.enter_context(open_database(database, DATABASE))
         running = Stack(kafka, database, connection, folder)
         try:
             yield running
@@ -213,6 +176,16 @@ def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
                 if service.process.poll() is None:
                     service.process.kill()
                     service.process.wait()
+
+
+@contextmanager
+def open_database(server: PostgresServer, name: str) -> Iterator[psycopg.Connection]:
+    """Make a database with the schema, and give a connection to it."""
+    with psycopg.connect(server.conninfo(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+    with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
+        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        yield connection
 
 
 def readings(count: int, customers: int, seed: int = 1) -> Iterator[Messages]:
@@ -229,16 +202,6 @@ def readings(count: int, customers: int, seed: int = 1) -> Iterator[Messages]:
             count -= len(messages)
             if messages:
                 yield messages
-
-
-def cpu_of(pid: int) -> float:
-    """Give the CPU seconds of a process and all its children, ended ones included."""
-    total = 0.0
-    for process in [(root := psutil.Process(pid)), *root.children(recursive=True)]:
-        with suppress(psutil.NoSuchProcess):
-            used = process.cpu_times()
-            total += used.user + used.system + used.children_user + used.children_system
-    return total
 
 
 def wait_until(condition: Callable[[], object], within_s: float = 120, every_s: float = 0.02) -> None:
