@@ -6,11 +6,12 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from statistics import median
 
-from benchmarks import drain, flat, latency, peers, plots, send
+from benchmarks import drain, flat, latency, peers, plots, send, stages, variants
 from benchmarks.report import write_section
 from benchmarks.stack import Stack, readings, stack
 
 PARTS = ("PostgreSQL", "consumer", "client", "broker", "producer")
+COSTED_FROM = 1000  # heartbeats/s: of fewer, all that is seen is what the processes cost without any
 
 
 def report_drain(running: Stack, rounds: int) -> None:
@@ -29,16 +30,18 @@ def report_drain(running: Stack, rounds: int) -> None:
             " medians; the ratio is the median of the rounds' (in brackets: the lowest and the highest)."
         ),
         "",
-        "| | rows/s | of the floor | PostgreSQL | client | broker | all CPU | memory |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| | rows/s | of the floor | PostgreSQL | client | broker | all CPU | cores busy | memory |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, found in runs.items():
         cost, ratio = costs[name], ratios[name]
+        busy = median(run.rows_per_s * sum(run.cpu_s_per_million.values()) / 1e6 for run in found)
         lines.append(
             f"| {name} | {median(run.rows_per_s for run in found):,.0f}"
             f" | {median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
             f" | {cost['PostgreSQL']:.2f} | {cost.get('consumer', cost.get('client', 0)):.2f}"
-            f" | {cost.get('broker', 0):.2f} | {sum(cost.values()):.2f} | {max(r.memory_mb for r in found):.0f} MB |"
+            f" | {cost.get('broker', 0):.2f} | {sum(cost.values()):.2f} | {busy:.2f}"
+            f" | {max(r.memory_mb for r in found):.0f} MB |"
         )
     plots.bars(
         "drain", "Rows stored per second", "rows/s", {n: {"": median(r.rows_per_s for r in f)} for n, f in runs.items()}
@@ -71,24 +74,44 @@ def report_send(running: Stack, rounds: int) -> None:
 
 
 def report_latency(running: Stack, seconds: float) -> None:
-    """Age of rows and CPU at several rates."""
+    """Age of rows and CPU at several rates; and what a heartbeat costs on its whole way."""
+    percent_of = ("producer", "broker", "consumer", "PostgreSQL")
     lines = [
         (
             f"{seconds:.0f} s observed at each rate; CPU in percent of one core. Idle, the consumer takes"
             f" {latency.idle(running, seconds):.1f} %."
         ),
         "",
-        "| messages/s | p50 | p99 | worst | consumer | producer | broker |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| messages/s | p50 | p99 | worst | {' | '.join(percent_of)} |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    costs: dict[str, Mapping[str, float]] = {}
     for customers in (10, 1000, 50_000):
         found = latency.observe(running, customers, seconds)
-        cpu = " | ".join(f"{found.cpu_percent[name]:.1f} %" for name in ("consumer", "producer", "broker"))
+        cpu = " | ".join(f"{found.cpu_percent[name]:.1f} %" for name in percent_of)
         lines.append(
             f"| {customers:,} | {found.p50_ms:.0f} ms | {found.p99_ms:.0f} ms | {found.worst_ms:.0f} ms | {cpu} |"
         )
         print(lines[-1], flush=True)
+        if customers >= COSTED_FROM:
+            costs[f"{customers:,}/s"] = found.cpu_s_per_million
     write_section("latency", "\n".join(lines))
+    plots.bars(
+        "cost-live", "CPU seconds per million heartbeats", "s", {n: _medians([cost]) for n, cost in costs.items()}
+    )
+    table = [
+        "From the observations above: CPU seconds per million heartbeats, from the customer to the visible row.",
+        "",
+        f"| heartbeats/s | {' | '.join(percent_of)} | all |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(
+            f"| {name} | {' | '.join(f'{cost[part]:.1f}' for part in percent_of)} | {sum(cost.values()):.1f} |"
+            for name, cost in costs.items()
+        ),
+        "",
+        "![CPU per million heartbeats](images/cost-live.svg)",
+    ]
+    write_section("cost", "\n".join(table))
 
 
 def report_flat(running: Stack, rounds: int, full: int) -> None:
@@ -105,7 +128,7 @@ def report_flat(running: Stack, rounds: int, full: int) -> None:
             for name, run in found.items()
         ),
     ]
-    write_section("flat", "\n".join(lines))
+    write_section(f"flat-{full}", "\n".join(lines))
 
 
 def _medians(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -121,13 +144,15 @@ def main() -> None:
         "send": lambda running: report_send(running, given.rounds),
         "latency": lambda running: report_latency(running, 30),
         "flat": lambda running: report_flat(running, 3, given.full),
+        "stages": lambda running: write_section("stages", stages.table(stages.measure(running, 300_000), 300_000)),
+        "variants": lambda running: write_section(
+            "variants", variants.table(variants.measure(running, 1_000_000, 3), 1_000_000)
+        ),
         "peers": peers.report,
     }
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all but peers)")
     parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")
-    parser.add_argument(
-        "--full", type=int, default=10_000_000, help="rows in the full table; 100000000 takes 25 GB and long"
-    )
+    parser.add_argument("--full", type=int, default=10_000_000, help="rows in flat's full table (default: %(default)s)")
     given = parser.parse_args()
     if unknown := set(given.kinds) - kinds.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")

@@ -5,6 +5,7 @@ Each row is measured beside the one it is compared with, in turn.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from benchmarks.drain import Run, arguments, collect, drain
 from benchmarks.stack import Stack, readings, stack
@@ -20,9 +21,10 @@ def compare(kinds: list[Kind], rounds: int) -> dict[str, Run]:
 
 def measure(running: Stack, rows: int, rounds: int, full: int, **settings: str) -> dict[str, Run]:
     """Measure everything; the full table is that of a second database on the same server."""
+    until = datetime.now(UTC) - timedelta(seconds=rows // 1000 + 60)  # before the topics' first message
     for name, count, customers in (("few", rows, 1000), ("many", rows, 1_000_000), ("short", rows // 20, 1000)):
         running.make_topic(name, readings(count, customers))
-    with running.beside(full) as filled:
+    with running.beside(full, until) as filled:
         return compare(
             [
                 ("1,000 customers, 1 consumer", lambda: drain(running, 1, rows, "few", **settings)),

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.services import cpu_of
 from benchmarks.stack import PARTITIONS, Stack, stack, wait_until
 
 LOOK_EVERY_S: Final = 0.01
@@ -26,13 +27,14 @@ FROM unnest(%s::bigint[], %s::bigint[]) AS place (seen, last),
 
 @dataclass
 class Latency:
-    """Percentiles in ms over so many rows, and the services' CPU in percent of a core."""
+    """Percentiles in ms over so many rows; of each process, CPU in percent of a core and in seconds a million rows."""
 
     rows: int
     p50_ms: float
     p99_ms: float
     worst_ms: float
     cpu_percent: dict[str, float]
+    cpu_s_per_million: dict[str, float]
 
 
 def observe(running: Stack, customers: int, seconds: float, interval_s: float = 1.0) -> Latency:
@@ -61,7 +63,13 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
             ).fetchone()
             if row and row[0]:
                 seen[partition] = row[0]
-        before, started = (consumer.cpu_s(), producer.cpu_s(), running.cpu_s()), time.perf_counter()
+
+        def cpu_s() -> dict[str, float]:
+            used = {"producer": producer.cpu_s(), "consumer": consumer.cpu_s(), **running.cpu_s()}
+            used["PostgreSQL"] -= cpu_of(running.connection.info.backend_pid)  # our own looking
+            return used
+
+        before, started = cpu_s(), time.perf_counter()
         while time.perf_counter() - started < seconds:
             for row_id, age in running.connection.execute(NEW_ROWS, (seen.tolist(), last.tolist())):
                 ages.append(age * 1e3)
@@ -71,11 +79,11 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
         took = time.perf_counter() - started
         consumer.check()
         producer.check()
-        cpu = {"consumer": consumer.cpu_s() - before[0], "producer": producer.cpu_s() - before[1]}
-        cpu["broker"] = running.cpu_s()["broker"] - before[2]["broker"]
+        cpu = {name: used - before[name] for name, used in cpu_s().items()}
     p50, p99, worst = np.percentile(ages, [50, 99, 100]) if ages else (0.0, 0.0, 0.0)
     percent = {name: 100 * used / took for name, used in cpu.items()}
-    return Latency(len(ages), float(p50), float(p99), float(worst), percent)
+    per_million = {name: used / max(len(ages), 1) * 1e6 for name, used in cpu.items()}
+    return Latency(len(ages), float(p50), float(p99), float(worst), percent, per_million)
 
 
 def idle(running: Stack, seconds: float) -> float:

@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,11 +34,12 @@ EMPTY: Final = (
     " heartbeats_per_customer, heartbeats_fleet"
 )
 
+# The day's rows until the topic's begin: what arrives goes to the end of every index but that of ids, as it does live.
 FILL: Final = """
 INSERT INTO heartbeats (id, "timestamp", heart_rate, customer_id)
-SELECT %(id)s + n, date_trunc('day', now()) + n * interval '1 day' / %(rows)s, 60 + n %% 41,
+SELECT %(id)s + n, day + n * (greatest(%(until)s - day, interval '1 s') / %(rows)s), 60 + n %% 41,
        'CUST-' || lpad((n %% 1000 + 1)::text, 6, '0')
-FROM generate_series(%(first)s::bigint, %(last)s) AS n
+FROM generate_series(%(first)s::bigint, %(last)s) AS n, date_trunc('day', %(until)s::timestamptz, 'UTC') AS day
 """
 FILL_AT_ONCE: Final = 5_000_000
 # What a full table got in the run before stays there: the topic's next generation begins elsewhere.
@@ -70,13 +72,18 @@ class Stack:
         self.connection.execute("CHECKPOINT")
 
     @contextmanager
-    def beside(self, rows: int) -> Iterator["Stack"]:
-        """Give a second database on the same servers, whose table is full: so many rows of today, which stay."""
+    def beside(self, rows: int, until: datetime) -> Iterator["Stack"]:
+        """Give a second database on the same servers, whose table is full: so many rows of the day up to a moment."""
         name = f"{DATABASE}_full"
         with open_database(self.postgres, name) as connection:
-            for first in range(0, rows, FILL_AT_ONCE):
-                last = min(first + FILL_AT_ONCE, rows) - 1
-                connection.execute(FILL, {"rows": rows, "first": first, "last": last, "id": FIRST_FILLED})
+
+            def fill(first: int) -> None:
+                part = {"first": first, "last": min(first + FILL_AT_ONCE, rows) - 1}
+                with psycopg.connect(self.postgres.conninfo(name), autocommit=True) as session:
+                    session.execute(FILL, {**part, "rows": rows, "until": until, "id": FIRST_FILLED})
+
+            with ThreadPoolExecutor(os.cpu_count()) as sessions:
+                list(sessions.map(fill, range(0, rows, FILL_AT_ONCE)))
             connection.execute("VACUUM ANALYZE heartbeats")
             yield Stack(self.kafka, self.postgres, connection, self.logs, name, is_full=True, services=self.services)
 

@@ -123,7 +123,7 @@ class Decode:
                 return self._parse(payload)
             except MsgspecError:
                 pass
-        return _read_exactly(payload)
+        return read_exactly(payload)
 
 
 def _is_for_parser(payload: bytes) -> bool:
@@ -137,8 +137,13 @@ def _is_for_parser(payload: bytes) -> bool:
     return True
 
 
-def _read_exactly(payload: bytes) -> Heartbeat:
-    """Read a payload by the letter of the contract, but for what its timestamp says."""
+def read_exactly(payload: bytes) -> Heartbeat:
+    """
+    Read a payload by the letter of the contract, but for what its timestamp says.
+
+    Raises:
+        RefusedError: It is none; the reason is that of the first thing wrong.
+    """
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from common.reasons import Reason
-from common.validation import Decode
+from common.validation import Decode, Heartbeat, read_exactly
 from consumer.batch import Batch, Slice, TopicIdentity
 from consumer.postgres_store import PostgresStore
 from tests.corpus.case import USUAL_MS, Row, event, read_back
@@ -87,18 +87,31 @@ def decode() -> Decode:
     return Decode(timedelta(minutes=5))
 
 
+class Exactly(Decode):
+    """Judges by the slow way alone."""
+
+    def _read(self, payload: bytes) -> Heartbeat:
+        return read_exactly(payload)
+
+
 def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decode: Decode) -> None:
     """An exception would stop a partition for ever; a second verdict would make a replay another story."""
-    again = Decode(timedelta(minutes=5))
-    accepted = 0
+    exactly, good = Exactly(timedelta(minutes=5)), event()
+    accepted = at_once = 0
     for _, payload in zip(range(MUTANTS), mutants(seeds(), SEED), strict=False):
         verdict = decode(payload, USUAL_MS)
+        columns = decode.all([good, payload, good], [USUAL_MS] * 3)
 
-        assert verdict == again(payload, USUAL_MS), payload
-        if not isinstance(verdict, Reason):
+        assert verdict == exactly(payload, USUAL_MS), payload
+        if isinstance(verdict, Heartbeat):
             accepted += 1
             assert read_back(verdict) == read_plainly(payload), payload
-    assert MUTANTS // 100 < accepted < MUTANTS // 2
+        if columns is not None:
+            at_once += 1
+            middle = tuple(column[1] for column in columns)
+            assert isinstance(verdict, Heartbeat), payload
+            assert middle == (verdict.time_us, verdict.heart_rate, verdict.customer_id), payload
+    assert MUTANTS // 100 < at_once <= accepted < MUTANTS // 2
 
 
 @pytest.mark.integration
