@@ -3,7 +3,7 @@
 import argparse
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from benchmarks import drain, flat, latency, peers, plots, send, stages, variants
@@ -114,9 +114,9 @@ def report_latency(running: Stack, seconds: float) -> None:
     write_section("cost", "\n".join(table))
 
 
-def report_flat(running: Stack, rounds: int, full: int) -> None:
+def report_flat(running: Stack, rounds: int, full: int, days: Sequence[int]) -> None:
     """Full tables, many customers, long queues, more consumers."""
-    found = flat.measure(running, 1_000_000, rounds, full)
+    found = flat.measure(running, 1_000_000, rounds, full, days)
     base = next(iter(found.values())).rows_per_s
     lines = [
         f"A million waiting messages unless said, medians of {rounds} rounds in turn.",
@@ -128,7 +128,7 @@ def report_flat(running: Stack, rounds: int, full: int) -> None:
             for name, run in found.items()
         ),
     ]
-    write_section(f"flat-{full}", "\n".join(lines))
+    write_section("-".join(map(str, ["flat", full, *days])), "\n".join(lines))
 
 
 def _medians(costs: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -143,7 +143,7 @@ def main() -> None:
         "drain": lambda running: report_drain(running, given.rounds),
         "send": lambda running: report_send(running, given.rounds),
         "latency": lambda running: report_latency(running, 30),
-        "flat": lambda running: report_flat(running, 3, given.full),
+        "flat": lambda running: report_flat(running, 3, given.full, given.days),
         "stages": lambda running: write_section("stages", stages.table(stages.measure(running, 300_000), 300_000)),
         "variants": lambda running: write_section(
             "variants", variants.table(variants.measure(running, 1_000_000, 3), 1_000_000)
@@ -152,7 +152,10 @@ def main() -> None:
     }
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all but peers)")
     parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")
-    parser.add_argument("--full", type=int, default=10_000_000, help="rows in flat's full table (default: %(default)s)")
+    parser.add_argument(
+        "--full", type=int, default=10_000_000, help="rows in flat's full tables (default: %(default)s)"
+    )
+    parser.add_argument("--days", type=int, nargs="*", default=flat.DAYS, help="they are of (default: %(default)s)")
     given = parser.parse_args()
     if unknown := set(given.kinds) - kinds.keys():
         parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")

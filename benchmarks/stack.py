@@ -34,12 +34,12 @@ EMPTY: Final = (
     " heartbeats_per_customer, heartbeats_fleet"
 )
 
-# The day's rows until the topic's begin: what arrives goes to the end of every index but that of ids, as it does live.
+# In order of time, as they arrive.
 FILL: Final = """
 INSERT INTO heartbeats (id, "timestamp", heart_rate, customer_id)
-SELECT %(id)s + n, day + n * (greatest(%(until)s - day, interval '1 s') / %(rows)s), 60 + n %% 41,
+SELECT %(id)s + n, %(begins)s + n * ((%(ends)s::timestamptz - %(begins)s) / %(rows)s), 60 + n %% 41,
        'CUST-' || lpad((n %% 1000 + 1)::text, 6, '0')
-FROM generate_series(%(first)s::bigint, %(last)s) AS n, date_trunc('day', %(until)s::timestamptz, 'UTC') AS day
+FROM generate_series(%(first)s::bigint, %(last)s) AS n
 """
 FILL_AT_ONCE: Final = 5_000_000
 # What a full table got in the run before stays there: the topic's next generation begins elsewhere.
@@ -72,16 +72,18 @@ class Stack:
         self.connection.execute("CHECKPOINT")
 
     @contextmanager
-    def beside(self, rows: int, until: datetime) -> Iterator["Stack"]:
-        """Give a second database on the same servers, whose table is full: so many rows of the day up to a moment."""
-        name = f"{DATABASE}_full"
+    def beside(self, rows: int, begins: datetime, ends: datetime) -> Iterator["Stack"]:
+        """Give a database of its own on the same servers, whose table holds so many rows of this time, which stay."""
+        name = f"{DATABASE}_since_{begins:%Y%m%d}"
+        given = {"rows": rows, "begins": begins, "ends": ends, "id": FIRST_FILLED}
         with open_database(self.postgres, name) as connection:
 
             def fill(first: int) -> None:
-                part = {"first": first, "last": min(first + FILL_AT_ONCE, rows) - 1}
                 with psycopg.connect(self.postgres.conninfo(name), autocommit=True) as session:
-                    session.execute(FILL, {**part, "rows": rows, "until": until, "id": FIRST_FILLED})
+                    session.execute(FILL, {**given, "first": first, "last": min(first + FILL_AT_ONCE, rows) - 1})
 
+            for day in range((ends - begins).days + 1):
+                connection.execute("SELECT make_heartbeats_partition(%s)", [(begins + timedelta(days=day)).date()])
             with ThreadPoolExecutor(os.cpu_count()) as sessions:
                 list(sessions.map(fill, range(0, rows, FILL_AT_ONCE)))
             connection.execute("VACUUM ANALYZE heartbeats")
