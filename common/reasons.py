@@ -26,7 +26,7 @@ class Reason(StrEnum):
     REFUSED = "refused_by_postgresql"  # validation allowed it, the database did not
 
 
-class RefusedError(Exception):
+class NotAHeartbeatError(Exception):
     """A message is no heartbeat, for this reason."""
 
     def __init__(self, reason: Reason) -> None:

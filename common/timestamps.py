@@ -6,12 +6,14 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from common.event import TIMESTAMP_PATTERN
-from common.reasons import Reason, RefusedError
+from common.reasons import NotAHeartbeatError, Reason
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAYOUT: Final = "2026-11-22T09:00:00.123456Z"  # as our producer writes it
+LENGTH: Final = len(LAYOUT)
+DOT: Final = LAYOUT.index(".")
 DIGITS: Final = 6  # of a fraction that count: microseconds, as PostgreSQL keeps them
-LENGTH: Final = len("2026-11-22T09:00:00.123456Z")
-SECONDS_KNOWN: Final = 4096  # kept at a time; arbitrary, far more than a batch of the latest messages has
+SECONDS_KEPT: Final = 4096  # arbitrary, far more than a batch of the latest messages has
 
 _TIMESTAMP: Final = re.compile(TIMESTAMP_PATTERN)
 _DAYS_OF_400_YEARS: Final = 146_097
@@ -20,45 +22,51 @@ _LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 
 class Seconds(dict[str, int]):
-    """Seconds in UTC by their text, as in `2026-11-22T09:00:00`, each read once while it is current."""
+    """Reads date-times sooner than `read_time`, as it keeps the latest seconds by their text, `2026-11-22T09:00:00`."""
 
     def read(self, text: str) -> int:
-        """Read an RFC 3339 date-time as `read_time`, sooner if it is one in UTC with a fraction."""
-        fraction = text[20:-1]
-        if text[19:20] == "." and text[-1] == "Z" and fraction.isascii() and fraction.isdigit():
-            return self[text[:19]] + int(fraction[:DIGITS].ljust(DIGITS, "0"))
+        """Read an RFC 3339 date-time as `read_time` does, sooner if it is one in UTC with a fraction."""
+        fraction = text[DOT + 1 : -1]
+        if text[DOT : DOT + 1] == "." and text[-1] == "Z" and fraction.isascii() and fraction.isdigit():
+            return self[text[:DOT]] + int(fraction[:DIGITS].ljust(DIGITS, "0"))
         return read_time(text)
 
     def read_all(self, texts: Sequence[str]) -> list[int]:
-        """Read date-times as `read_time`, soonest if all are written like `2026-11-22T09:00:00.123456Z`, in ASCII."""
+        """Read date-times as `read_time` does, soonest if all have the layout `2026-11-22T09:00:00.123456Z`."""
         joined, count = "".join(texts), len(texts)
         if (
-            set(map(len, texts)) == {LENGTH}
-            and joined[19::LENGTH] == "." * count
-            and joined[26::LENGTH] == "Z" * count
-            and "".join([text[20:26] for text in texts]).isdigit()
+            joined.isascii()  # other scripts have digits, too
+            and set(map(len, texts)) == {LENGTH}
+            and joined[DOT::LENGTH] == "." * count
+            and joined[LENGTH - 1 :: LENGTH] == "Z" * count
+            and "".join([text[DOT + 1 : -1] for text in texts]).isdigit()
         ):
-            return [self[text[:19]] + int(text[20:26]) for text in texts]
+            return [self[text[:DOT]] + int(text[DOT + 1 : -1]) for text in texts]
         return [self.read(text) for text in texts]
 
     def __missing__(self, text: str) -> int:
         found = read_time(text + "Z")
-        if len(self) >= SECONDS_KNOWN:
+        if len(self) >= SECONDS_KEPT:
             self.clear()
         self[text] = found
         return found
 
 
 def read_time(text: str) -> int:
-    """Read an RFC 3339 date-time to the letter, as microseconds since 1970; what is smaller than those is cut off."""
+    """
+    Read an RFC 3339 date-time to the letter, as microseconds since 1970; what is smaller than those is cut off.
+
+    Raises:
+        NotAHeartbeatError: It is none, or not within the years 1 to 9999 in UTC.
+    """
     if not _TIMESTAMP.fullmatch(text):
-        raise RefusedError(Reason.TIMESTAMP_NOT_RFC3339)
+        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_RFC3339)
     year = int(text[:4])
     try:
         # The calendar is the same every 400 years, and Python's knows neither the year 0 nor any after 9999.
         day = date(2000 + year % 400, int(text[5:7]), int(text[8:10]))
     except ValueError:
-        raise RefusedError(Reason.TIMESTAMP_NOT_RFC3339) from None
+        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_RFC3339) from None
     days = (day - date(1970, 1, 1)).days + (year // 400 - 5) * _DAYS_OF_400_YEARS
     fraction, ahead_min = text[20:-1], 0
     if text[-1] != "Z":
@@ -68,5 +76,5 @@ def read_time(text: str) -> int:
     minutes = (days * 24 + int(text[11:13])) * 60 + int(text[14:16]) - ahead_min
     found = (minutes * 60 + int(text[17:19])) * 1_000_000 + int(fraction[:DIGITS].ljust(DIGITS, "0"))
     if not _FIRST_US <= found <= _LAST_US:
-        raise RefusedError(Reason.TIMESTAMP_YEAR)
+        raise NotAHeartbeatError(Reason.TIMESTAMP_YEAR)
     return found

@@ -1,10 +1,9 @@
 """
 Bytes become a heartbeat, or the reason why they are not one; the same function for every engine.
 
-Nearly every payload is good, so it takes a short way: one pass of msgspec's parser, and a clock whose second is known
-from an earlier message. Whatever that parser refuses is looked at again, slowly and exactly, to give the right reason;
-and to accept what a parser in a hurry refuses although the contract does not, such as a lone surrogate in a field that
-nobody reads.
+Nearly every payload is good, so it takes a short way: one pass of msgspec's parser, which accepts nothing that the
+contract refuses. What it refuses is looked at again, slowly and exactly, to give the right reason; and to accept what a
+parser in a hurry refuses although the contract does not, such as a lone surrogate in a field that nobody reads.
 """
 
 import json
@@ -17,29 +16,29 @@ from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder
 
 from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_NESTING
-from common.reasons import Reason, RefusedError
-from common.timestamps import Seconds
+from common.reasons import NotAHeartbeatError, Reason
+from common.timestamps import Seconds, read_time
 
 LONGEST_INTEGER: Final = 20  # digits worth turning into a number; Python refuses to convert thousands of them
-
-
-class Heartbeat(Struct, gc=False):
-    """
-    A valid event.
-
-    `heart_rate` is beats per minute; `timestamp` is what the sender wrote, `time_us` what it means: microseconds since
-    1970, UTC, of a year from 1 to 9999. (A sender's own field of that name is overwritten.)
-    """
-
-    customer_id: Annotated[str, Meta(min_length=1, max_length=CUSTOMER_ID_MAX_CHARACTERS)]
-    timestamp: str
-    heart_rate: Annotated[int, Meta(ge=HEART_RATE_MIN_BPM, le=HEART_RATE_MAX_BPM)]
-    time_us: int = 0
 
 
 # Also a string without an end: looking for one from each quote on would take quadratic time.
 _STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS: Final = re.compile(r"[^][{}]+")
+
+
+class _Event(Struct, gc=False):
+    customer_id: Annotated[str, Meta(min_length=1, max_length=CUSTOMER_ID_MAX_CHARACTERS)]
+    timestamp: str
+    heart_rate: Annotated[int, Meta(ge=HEART_RATE_MIN_BPM, le=HEART_RATE_MAX_BPM)]
+
+
+class Heartbeat(NamedTuple):
+    """A valid event; `time_us` is microseconds since 1970, UTC, `heart_rate` beats per minute."""
+
+    time_us: int
+    heart_rate: int
+    customer_id: str
 
 
 class Heartbeats(NamedTuple):
@@ -68,7 +67,7 @@ class Decode:
     """
 
     def __init__(self, max_future: timedelta) -> None:
-        self._parse = Decoder(Heartbeat).decode
+        self._parse = Decoder(_Event).decode
         self._seconds = Seconds()
         self._max_future_us = max_future // timedelta(microseconds=1)
 
@@ -87,47 +86,53 @@ class Decode:
             return Reason.TOMBSTONE
         try:
             heartbeat = self._read(payload)
-            if "\0" in heartbeat.customer_id:  # PostgreSQL's text cannot hold it, though JSON can
-                return Reason.CUSTOMER_ID_CHARACTERS
-            heartbeat.time_us = self._seconds.read(heartbeat.timestamp)
-        except RefusedError as refused:
-            return refused.reason
+        except NotAHeartbeatError as error:
+            return error.reason
         if heartbeat.time_us > appended_ms * 1000 + self._max_future_us:
             return Reason.TIMESTAMP_FUTURE
         return heartbeat
 
     def all(self, payloads: Sequence[bytes | None], appended_ms: Sequence[int]) -> Heartbeats | None:
         """
-        Judge many payloads in two thirds of the time; None where one of them has to be looked at by itself.
+        Judge many payloads sooner; None where one of them has to be looked at by itself.
 
         Each is parsed alone. Only what must hold for every single one is asked of all of them at once.
         """
         given = [payload for payload in payloads if payload is not None]
-        joined = b"".join(given)
-        is_short = len(given) == len(payloads) and max(map(len, given), default=0) <= MAX_NESTING
-        if not is_short or not joined.isascii() or b"\\u0000" in joined:
+        is_plain = max(map(len, given), default=0) <= MAX_NESTING and all(map(bytes.isascii, given))
+        if len(given) < len(payloads) or not (is_plain or all(map(_is_for_parser, given))):
             return None
         try:
             events = list(map(self._parse, given))
             times_us = self._seconds.read_all([event.timestamp for event in events])
-        except (MsgspecError, RefusedError):
+        except (MsgspecError, NotAHeartbeatError):
             return None
-        if max(times_us, default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us:
+        customer_ids = [event.customer_id for event in events]
+        is_future = max(times_us, default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us
+        if is_future or "\0" in "".join(customer_ids):
             return None
-        return Heartbeats(times_us, [event.heart_rate for event in events], [event.customer_id for event in events])
+        return Heartbeats(times_us, [event.heart_rate for event in events], customer_ids)
 
     def _read(self, payload: bytes) -> Heartbeat:
-        # Short ASCII is what the parser reads to the letter, the rest may hold what it does not look at.
-        if (len(payload) <= MAX_NESTING and payload.isascii()) or _is_for_parser(payload):
+        if _is_for_parser(payload):
             try:
-                return self._parse(payload)
+                event = self._parse(payload)
             except MsgspecError:
                 pass
+            else:
+                if "\0" not in event.customer_id:
+                    return Heartbeat(self._seconds.read(event.timestamp), event.heart_rate, event.customer_id)
         return read_exactly(payload)
 
 
 def _is_for_parser(payload: bytes) -> bool:
-    """Tell whether the parser reads this as the contract does; what it skips, it takes on trust."""
+    """
+    Tell whether the parser can be believed when it accepts this.
+
+    It neither looks at the UTF-8 of what it skips nor at how deep that is nested, at most one level a byte.
+    """
+    if len(payload) <= MAX_NESTING and payload.isascii():
+        return True
     if payload.count(b"{") + payload.count(b"[") > MAX_NESTING:
         return False
     try:
@@ -139,56 +144,59 @@ def _is_for_parser(payload: bytes) -> bool:
 
 def read_exactly(payload: bytes) -> Heartbeat:
     """
-    Read a payload by the letter of the contract, but for what its timestamp says.
+    Read a payload by the letter of the contract, but for how far its timestamp may be ahead.
 
     Raises:
-        RefusedError: It is none; the reason is that of the first thing wrong.
+        NotAHeartbeatError: It is none; of several faults, customer before timestamp before heart rate.
     """
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError:
-        raise RefusedError(Reason.NOT_UTF8) from None
+        raise NotAHeartbeatError(Reason.NOT_UTF8) from None
     if _is_nested_too_deep(text):
-        raise RefusedError(Reason.NESTED_TOO_DEEP)
+        raise NotAHeartbeatError(Reason.NESTED_TOO_DEEP)
     try:
         event = json.loads(text, parse_constant=_refuse_constant, parse_int=_read_integer)
     except ValueError:
-        raise RefusedError(Reason.NOT_JSON) from None
+        raise NotAHeartbeatError(Reason.NOT_JSON) from None
     if not isinstance(event, dict):
-        raise RefusedError(Reason.NOT_AN_OBJECT)
-    return Heartbeat(_customer_id_of(event), _timestamp_of(event), _heart_rate_of(event))
+        raise NotAHeartbeatError(Reason.NOT_AN_OBJECT)
+    customer_id, time_us = _customer_id_of(event), read_time(_timestamp_of(event))
+    return Heartbeat(time_us, _heart_rate_of(event), customer_id)
 
 
 def _customer_id_of(event: dict[str, Any]) -> str:
     if "customer_id" not in event:
-        raise RefusedError(Reason.CUSTOMER_ID_MISSING)
+        raise NotAHeartbeatError(Reason.CUSTOMER_ID_MISSING)
     found = event["customer_id"]
     if not isinstance(found, str):
-        raise RefusedError(Reason.CUSTOMER_ID_NOT_A_STRING)
+        raise NotAHeartbeatError(Reason.CUSTOMER_ID_NOT_A_STRING)
     if not _is_unicode(found):
-        raise RefusedError(Reason.CUSTOMER_ID_CHARACTERS)
+        raise NotAHeartbeatError(Reason.CUSTOMER_ID_CHARACTERS)
     if not 1 <= len(found) <= CUSTOMER_ID_MAX_CHARACTERS:
-        raise RefusedError(Reason.CUSTOMER_ID_LENGTH)
+        raise NotAHeartbeatError(Reason.CUSTOMER_ID_LENGTH)
+    if "\0" in found:  # PostgreSQL's text cannot hold it, though JSON can
+        raise NotAHeartbeatError(Reason.CUSTOMER_ID_CHARACTERS)
     return found
 
 
 def _timestamp_of(event: dict[str, Any]) -> str:
     if "timestamp" not in event:
-        raise RefusedError(Reason.TIMESTAMP_MISSING)
+        raise NotAHeartbeatError(Reason.TIMESTAMP_MISSING)
     found = event["timestamp"]
     if not isinstance(found, str):
-        raise RefusedError(Reason.TIMESTAMP_NOT_A_STRING)
+        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_A_STRING)
     return found
 
 
 def _heart_rate_of(event: dict[str, Any]) -> int:
     if "heart_rate" not in event:
-        raise RefusedError(Reason.HEART_RATE_MISSING)
+        raise NotAHeartbeatError(Reason.HEART_RATE_MISSING)
     found = event["heart_rate"]
     if type(found) is not int:  # a boolean is one, too, for isinstance
-        raise RefusedError(Reason.HEART_RATE_NOT_AN_INTEGER)
+        raise NotAHeartbeatError(Reason.HEART_RATE_NOT_AN_INTEGER)
     if not HEART_RATE_MIN_BPM <= found <= HEART_RATE_MAX_BPM:
-        raise RefusedError(Reason.HEART_RATE_RANGE)
+        raise NotAHeartbeatError(Reason.HEART_RATE_RANGE)
     return found
 
 

@@ -104,7 +104,7 @@ class Batch:
                 good = [(i, record, found) for i, record, found in judged if isinstance(found, Heartbeat)]
                 ids, records = [i for i, _, _ in good], [record for _, record, _ in good]
                 heartbeats = Heartbeats.of([found for _, _, found in good])
-            batch.rows += map(row, ids, *heartbeats)
+            batch.rows += map(row, ids, heartbeats.times_us, heartbeats.heart_rates, heartbeats.customer_ids)
             batch.sources += records
             batch.minutes.update([time_us // 60_000_000 for time_us in heartbeats.times_us])
         return batch

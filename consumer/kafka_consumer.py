@@ -7,11 +7,12 @@ therefore assigned paused and stays "unplaced" until `place()` brings its offset
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import groupby
 from typing import Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
@@ -127,7 +128,8 @@ class KafkaSource:
             self._seek(partition, offsets[partition])
             self._positions[partition] = offsets[partition]
         self.unplaced -= placed
-        self._resume(placed)
+        if not self._resting:  # otherwise they are resumed with all others
+            self._resume(placed)
 
     def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
         """
@@ -136,13 +138,9 @@ class KafkaSource:
         Raises:
             OutageError, ConfigError: The broker does not say.
         """
+        ask = partial(self._consumer.get_watermark_offsets, timeout=WATERMARK_TIMEOUT_S, cached=False)
         try:
-            return {
-                partition: self._consumer.get_watermark_offsets(
-                    TopicPartition(self._topic, partition), timeout=WATERMARK_TIMEOUT_S, cached=False
-                )
-                for partition in partitions
-            }
+            return {partition: ask(TopicPartition(self._topic, partition)) for partition in partitions}
         except KafkaException as error:
             raise explain(error, self._kafka, f"look up the offsets of topic {self._topic}") from error
 
@@ -156,8 +154,8 @@ class KafkaSource:
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
+        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
         try:
-            places = [TopicPartition(self._topic, *place) for place in offsets.items()]
             self._consumer.commit(offsets=places, asynchronous=True)
         except KafkaException as error:
             structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
@@ -244,7 +242,8 @@ class KafkaSource:
             self._resume(self._positions)
 
     def _resume(self, partitions: Iterable[int]) -> None:
-        places = [TopicPartition(self._topic, partition, 0) for partition in partitions]
+        places = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]
         self._consumer.resume(places)
-        with suppress(KafkaException):  # its threads look for resumed partitions when a question wakes them, or late
-            self._consumer.offsets_for_times(places, timeout=0.5)  # nobody needs the answer
+        # librdkafka looks for resumed partitions twice a second; any request to their leaders makes it look now.
+        with suppress(KafkaException):
+            self._consumer.offsets_for_times(places, timeout=0.1)

@@ -8,7 +8,7 @@ from tests.corpus.case import DIGITS, HUGE, TIME, Case, event, row
 
 GOOD: Final = event()
 INSIDE: Final = MAX_NESTING - 1  # levels that fit into a field, the event itself being one
-LONE: Final = ', "lone": "\\ud800"'  # makes pydantic's parser give up, so that the exact one decides
+LONE: Final = ', "lone": "\\ud800"'  # makes the quick parser give up, so that the exact one decides
 
 
 def _arrays(depth: int) -> str:

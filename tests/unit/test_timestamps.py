@@ -1,17 +1,16 @@
 """Timestamps are read by the calendar, from year 0 to year 9999."""
 
 import calendar
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.event import MAX_FUTURE
-from common.reasons import Reason
-from common.validation import Decode
+from common.reasons import NotAHeartbeatError, Reason
+from common.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, Seconds, read_time
 from tests.corpus import timestamps
-from tests.corpus.case import USUAL_MS, event, read_back
 
 FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -35,7 +34,7 @@ def verdict_on(year: int, month: int, day: int, clock: tuple[int, int, int, int]
     found = (minutes * 60 + second) * 1_000_000 + us
     if not since_year_0(FIRST) <= found <= since_year_0(LAST):
         return Reason.TIMESTAMP_YEAR
-    return Reason.TIMESTAMP_FUTURE if found > since_year_0(timestamps.LATEST) else found
+    return found
 
 
 def since_year_0(moment: datetime) -> int:
@@ -63,6 +62,39 @@ def test_timestamp_is_read_by_the_calendar(
     text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{us:06d}"
     text += f"{'-' if zone[0] < 0 else '+'}{zone[1]:02d}:{zone[2]:02d}"
 
-    found = read_back(Decode(MAX_FUTURE)(event(timestamp=f'"{text}"'), USUAL_MS))
+    assert read(read_time, text) == verdict_on(year, month, day, clock, zone)
 
-    assert (found if isinstance(found, Reason) else since_year_0(found[1])) == verdict_on(year, month, day, clock, zone)
+
+def read(way: Callable[[str], int], text: str) -> int | Reason:
+    """Give the microseconds since year 0 began, or the reason."""
+    try:
+        return since_year_0(EPOCH) + way(text)
+    except NotAHeartbeatError as error:
+        return error.reason
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.sampled_from([*timestamps.GOOD, *timestamps.NOT_RFC3339, LAYOUT]).filter(lambda text: len(text) < 100),
+    st.integers(0, 30),
+    st.sampled_from(["", "0", "9", ".", "Z", "z", "-", "\u0661", "\u00b2", "\uff11", "_", " ", "+", "\n"]),
+    st.booleans(),
+)
+def test_quick_ways_read_what_the_exact_way_reads(text: str, place: int, put: str, instead: bool) -> None:  # noqa: FBT001
+    """Alone or among others, in a known second or a new one, a text means the same."""
+    mutant = text[:place] + put + text[place + (1 if instead else 0) :]
+    seconds = Seconds()
+
+    expected = read(read_time, mutant)
+    assert [read(seconds.read, mutant), read(seconds.read, mutant)] == [expected, expected]
+    assert read(lambda one: seconds.read_all([LAYOUT, one])[1], mutant) == expected
+    assert read(lambda one: Seconds().read_all([one])[0], mutant) == expected
+
+
+def test_seconds_kept_are_bounded() -> None:
+    """Senders of odd timestamps must not fill the memory."""
+    seconds = Seconds()
+    for number in range(2 * SECONDS_KEPT):
+        seconds.read(f"{EPOCH + timedelta(seconds=number):%Y-%m-%dT%H:%M:%S}.5Z")
+
+        assert len(seconds) <= SECONDS_KEPT

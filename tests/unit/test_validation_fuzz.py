@@ -29,8 +29,8 @@ LONGEST: Final = 2_000  # bytes of a seed: longer ones cost time and say nothing
 # What a flipped bit hardly ever makes, though it matters to a parser, a calendar or COPY.
 TOKENS: Final = (
     b'"', b"\\", b"\\\\", b"\\n", b"\\t", b"\\.", b"\\N", b"\t", b"\n", b"\r", b"\0", b"\\u0000", b"\\ud800",
-    b"\\u0041", b"{", b"}", b"[", b",", b":", b"0", b"-", b"1e1", b".5", b"00", b"9999", b"Z", b"+23:59",
-    b"-00:00", b"24:00:00", b":60", b"NaN", b"null", b"true", b"\xff",
+    b"\\u0041", b"\\u0661", b"\\u00b2", b"{", b"}", b"[", b",", b":", b"0", b"-", b"1e1", b".5", b"00", b"9999", b"Z",
+    b"+23:59", b"-00:00", b"24:00:00", b":60", b"NaN", b"null", b"true", b"\xff",
     b"\xc3\xa9", b"\xed\xa0\x80", b"\xf0\x9f\x92\x93", b"\xe2\x80\xa8",
     b'"heart_rate": 1, ', b'"customer_id": "x", ', b'"timestamp": "2024-02-29T23:59:59Z", ', b'"more": [{}], ',
 )  # fmt: skip
@@ -108,9 +108,7 @@ def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decod
             assert read_back(verdict) == read_plainly(payload), payload
         if columns is not None:
             at_once += 1
-            middle = tuple(column[1] for column in columns)
-            assert isinstance(verdict, Heartbeat), payload
-            assert middle == (verdict.time_us, verdict.heart_rate, verdict.customer_id), payload
+            assert tuple(column[1] for column in columns) == verdict, payload
     assert MUTANTS // 100 < at_once <= accepted < MUTANTS // 2
 
 
