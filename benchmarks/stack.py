@@ -44,6 +44,12 @@ FROM generate_series(%(first)s::bigint, %(last)s) AS n
 FILL_AT_ONCE: Final = 5_000_000
 # What a full table got in the run before stays there: the topic's next generation begins elsewhere.
 NEXT_GENERATION: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, 'the run before', '')"
+# Days that begin where the table's filling ends, or later.
+FRESH_PARTITIONS: Final = """
+SELECT relid::regclass::text FROM pg_partition_tree('heartbeats')
+WHERE isleaf AND relid::regclass::text
+    >= 'heartbeats_' || to_char((%s + interval '1 day' - interval '1 us') AT TIME ZONE 'UTC', 'YYYYMMDD')
+"""
 COUNT: Final = "SELECT count(*) FROM heartbeats WHERE id >= %s AND id < %s"
 PASSED: Final = "SELECT coalesce(sum(next_offset - start_offset), 0) FROM kafka_ledger"
 
@@ -57,16 +63,18 @@ class Stack:
     connection: psycopg.Connection
     logs: Path
     database: str = DATABASE
-    is_full: bool = False  # the table keeps its rows from one measurement to the next
+    full_until: datetime | None = None  # rows from before stay from one measurement to the next
     generation: int = 1
     services: list[Service] = field(default_factory=list)
 
     def empty(self) -> None:
         """Empty all tables of what was measured, and have nothing to do left that would fall into what follows."""
         self.connection.execute(EMPTY)
-        if self.is_full:
+        if self.full_until is not None:
             self.connection.execute(NEXT_GENERATION, [self.generation])
             self.generation += 1
+            for (name,) in self.connection.execute(FRESH_PARTITIONS, [self.full_until]).fetchall():
+                self.connection.execute(f"TRUNCATE {name}")
         else:
             self.connection.execute("TRUNCATE heartbeats")
         self.connection.execute("CHECKPOINT")
@@ -87,7 +95,7 @@ class Stack:
             with ThreadPoolExecutor(os.cpu_count()) as sessions:
                 list(sessions.map(fill, range(0, rows, FILL_AT_ONCE)))
             connection.execute("VACUUM ANALYZE heartbeats")
-            yield Stack(self.kafka, self.postgres, connection, self.logs, name, is_full=True, services=self.services)
+            yield Stack(self.kafka, self.postgres, connection, self.logs, name, full_until=ends, services=self.services)
 
     def count(self) -> int:
         """Give how many rows were stored since the table was emptied."""
