@@ -88,7 +88,7 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
         "judge: parse, check, read the time": judge,
         "take out of the message, write as a row": whole - judge,
         "join the rows for COPY": best(lambda: [block(one.rows) for one in made]),
-        "instead of the two above it, where one of a slice is odd": best(
+        "judge and write one by one, where one of a slice is odd": best(
             lambda: [Batch.of(parts, 1, one_by_one) for parts in sliced]
         ),
     }
