@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder
@@ -18,6 +18,8 @@ from msgspec.json import Decoder
 from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_NESTING
 from common.reasons import NotAHeartbeatError, Reason
 from common.timestamps import Seconds, read_time
+
+T = TypeVar("T")
 
 LONGEST_INTEGER: Final = 20  # digits worth turning into a number; Python refuses to convert thousands of them
 
@@ -161,16 +163,13 @@ def read_exactly(payload: bytes) -> Heartbeat:
         raise NotAHeartbeatError(Reason.NOT_JSON) from None
     if not isinstance(event, dict):
         raise NotAHeartbeatError(Reason.NOT_AN_OBJECT)
-    customer_id, time_us = _customer_id_of(event), read_time(_timestamp_of(event))
-    return Heartbeat(time_us, _heart_rate_of(event), customer_id)
+    customer_id = _customer_id_of(event)
+    timestamp = _field(event, "timestamp", str, Reason.TIMESTAMP_MISSING, Reason.TIMESTAMP_NOT_A_STRING)
+    return Heartbeat(read_time(timestamp), _heart_rate_of(event), customer_id)
 
 
 def _customer_id_of(event: dict[str, Any]) -> str:
-    if "customer_id" not in event:
-        raise NotAHeartbeatError(Reason.CUSTOMER_ID_MISSING)
-    found = event["customer_id"]
-    if not isinstance(found, str):
-        raise NotAHeartbeatError(Reason.CUSTOMER_ID_NOT_A_STRING)
+    found = _field(event, "customer_id", str, Reason.CUSTOMER_ID_MISSING, Reason.CUSTOMER_ID_NOT_A_STRING)
     if not _is_unicode(found):
         raise NotAHeartbeatError(Reason.CUSTOMER_ID_CHARACTERS)
     if not 1 <= len(found) <= CUSTOMER_ID_MAX_CHARACTERS:
@@ -180,23 +179,19 @@ def _customer_id_of(event: dict[str, Any]) -> str:
     return found
 
 
-def _timestamp_of(event: dict[str, Any]) -> str:
-    if "timestamp" not in event:
-        raise NotAHeartbeatError(Reason.TIMESTAMP_MISSING)
-    found = event["timestamp"]
-    if not isinstance(found, str):
-        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_A_STRING)
+def _heart_rate_of(event: dict[str, Any]) -> int:
+    found = _field(event, "heart_rate", int, Reason.HEART_RATE_MISSING, Reason.HEART_RATE_NOT_AN_INTEGER)
+    if not HEART_RATE_MIN_BPM <= found <= HEART_RATE_MAX_BPM:
+        raise NotAHeartbeatError(Reason.HEART_RATE_RANGE)
     return found
 
 
-def _heart_rate_of(event: dict[str, Any]) -> int:
-    if "heart_rate" not in event:
-        raise NotAHeartbeatError(Reason.HEART_RATE_MISSING)
-    found = event["heart_rate"]
-    if type(found) is not int:  # a boolean is one, too, for isinstance
-        raise NotAHeartbeatError(Reason.HEART_RATE_NOT_AN_INTEGER)
-    if not HEART_RATE_MIN_BPM <= found <= HEART_RATE_MAX_BPM:
-        raise NotAHeartbeatError(Reason.HEART_RATE_RANGE)
+def _field(event: dict[str, Any], name: str, kind: type[T], missing: Reason, of_another_kind: Reason) -> T:
+    if name not in event:
+        raise NotAHeartbeatError(missing)
+    found = event[name]
+    if type(found) is not kind:  # a boolean is an int, too, for isinstance
+        raise NotAHeartbeatError(of_another_kind)
     return found
 
 
