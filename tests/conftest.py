@@ -60,6 +60,17 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 
 @pytest.fixture
+def own_database(tmp_path: Path) -> Iterator[Database]:
+    """A server of the test's own, to be stopped as it likes."""
+    with PostgresServer(tmp_path / "postgres") as server:
+        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
+            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        yield clone_database(server)
+
+
+@pytest.fixture
 def topic(kafka_server: KafkaServer) -> Topic:
     """Not created yet: the services create it, or `topic.create()`."""
     return Topic(kafka_server, f"test-{uuid.uuid4().hex[:12]}")

@@ -236,3 +236,12 @@ def settings_for(topic: Topic, database: Database) -> dict[str, str]:
         "HEARTBEAT_CONSUMER__RETENTION_DAYS": "0",  # many tests store heartbeats of long ago
         "HEARTBEAT_PRODUCER__METRICS_PORT": "0",
     }
+
+
+def where(database: Database) -> dict[str, str]:
+    """The settings that point a service at a database of another server."""
+    return {
+        "HEARTBEAT_POSTGRESQL__PORT": str(database.server.port),
+        "POSTGRESQL_PASSWORD": database.server.password,
+        "POSTGRESQL_DATABASE": database.name,
+    }

@@ -16,10 +16,9 @@ from psycopg.sql import SQL, Identifier
 
 from local.postgres import ORDINARY_USER, PostgresServer
 from tests.conftest import TEMPLATE, StartService
-from tests.fault.test_servers_away import Feed, own_database, where
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.fault.test_servers_away import Feed
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
 
-__all__ = ["own_database"]  # a fixture
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 

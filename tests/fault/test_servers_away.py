@@ -8,34 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, Self
 
-import psycopg
 import pytest
 
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
-from tests.conftest import TEMPLATE, StartService, clone_database
-from tests.pipeline import ROOT, Database, Topic, encode, eventually, heartbeats
+from tests.conftest import StartService
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
-
-
-@pytest.fixture
-def own_database(tmp_path: Path) -> Iterator[Database]:
-    """A server of the test's own, to be stopped as it likes."""
-    with PostgresServer(tmp_path / "postgres") as server:
-        with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {TEMPLATE}")
-        with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
-            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
-        yield clone_database(server)
-
-
-def where(database: Database) -> dict[str, str]:
-    return {
-        "HEARTBEAT_POSTGRESQL__PORT": str(database.server.port),
-        "POSTGRESQL_PASSWORD": database.server.password,
-        "POSTGRESQL_DATABASE": database.name,
-    }
 
 
 class Feed:
