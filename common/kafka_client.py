@@ -61,6 +61,9 @@ def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": "heartbeat",
         "reconnect.backoff.max.ms": 2000,  # 10 s by default: a broker that is back should be found at once
+        # 5 min by default. New partitions are seen within seconds, and so is the loss of the broker that a client takes
+        # for the controller: until then, it could not ask for the topic's id.
+        "topic.metadata.refresh.interval.ms": 10_000,
         **own,
         **kafka.librdkafka,
         **given,

@@ -15,7 +15,6 @@ OWN_OPTIONS: Final[Options] = {
     # Of each partition at a time. The default of 1 MB is ten thousand messages and more, once it is unpacked.
     "fetch.message.max.bytes": 256 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,  # bounds memory, whatever the lag
-    "topic.metadata.refresh.interval.ms": 10_000,  # new partitions are seen within seconds
 }
 # With the new protocol the broker holds the session's settings and refuses them from the client.
 CLASSIC_OPTIONS: Final[Options] = {"session.timeout.ms": 10_000, "partition.assignment.strategy": "cooperative-sticky"}
