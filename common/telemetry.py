@@ -26,8 +26,12 @@ BATCH_ROWS = Histogram(
     "heartbeat_consumer_batch_rows", "Messages in one transaction.", buckets=(1, 10, 100, 1_000, 5_000, 10_000, 100_000)
 )
 BATCH_SECONDS = Histogram("heartbeat_consumer_batch_seconds", "Time of one transaction.")
-LAG = Gauge("heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored.")
-NEWEST_AGE = Gauge("heartbeat_consumer_lag_seconds", "Age of the newest message stored, by the broker's time.")
+LAG = Gauge(
+    "heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored; NaN: unknown."
+)
+LAG_SECONDS = Gauge(
+    "heartbeat_consumer_lag_seconds", "Age of the newest message stored, while others wait; otherwise 0."
+)
 REBALANCES = Counter("heartbeat_consumer_rebalances_total", "Partitions assigned or revoked.", ["event"])
 FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
 RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])

@@ -1,14 +1,23 @@
 """The topic: made by whichever service starts first, and known by its id, since a name can be used twice."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec, ResourceType
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
 
 from common.errors import OutageError
 from common.kafka_client import client_log, client_options, explain
@@ -34,6 +43,7 @@ class Topic:
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
+        self._asked_ends: Mapping[TopicPartition, Future[ListOffsetsResultInfo]] = {}
         try:
             self._admin = AdminClient(client_options(kafka, {}, {}), logger=client_log())
         except KafkaException as error:
@@ -78,7 +88,24 @@ class Topic:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         places = {TopicPartition(self._kafka.topic, partition): latest for partition in range(partitions)}
         answers = self._admin.list_offsets(places, request_timeout=REQUEST_TIMEOUT_S).values()
-        return all(answer.exception() is None for answer in answers)
+        # Without a leader there is no error, only an offset that is none (-1001).
+        return all(answer.exception() is None and answer.result().offset >= 0 for answer in answers)
+
+    def poll_ends(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return where partitions' logs end, by the answers that have come to the last call's question; ask anew."""
+        answers, self._asked_ends = self._asked_ends, {}
+        if not all(answer.done() for answer in answers.values()):
+            self._asked_ends = answers
+            return {}
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        with contextlib.suppress(KafkaException):  # asked again by the next call
+            self._asked_ends = self._admin.list_offsets(
+                {TopicPartition(self._kafka.topic, partition): latest for partition in partitions},
+                request_timeout=REQUEST_TIMEOUT_S,
+                isolation_level=IsolationLevel.READ_COMMITTED,
+            )
+        found = {place.partition: a.result().offset for place, a in answers.items() if a.exception() is None}
+        return {partition: end for partition, end in found.items() if end >= 0}
 
     def create(self) -> bool:
         """

@@ -1,6 +1,6 @@
 """What the loop needs of its two ends, whoever they are."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from consumer.batch import Batch, Rejected, Slice, TopicIdentity
@@ -22,12 +22,12 @@ class Source(Protocol):
     def subscribe(self) -> None: ...  # noqa: D102
     def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
     def read(self) -> list[Slice]: ...  # noqa: D102
-    def holds(self, slices: Sequence[Slice]) -> bool: ...  # noqa: D102
+    def holds(self, part: Slice) -> bool: ...  # noqa: D102
     def rest(self) -> None: ...  # noqa: D102
     def displace(self) -> None: ...  # noqa: D102
     def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
-    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
-    def lag(self) -> int: ...  # noqa: D102
+    def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
+    def log_ends(self) -> dict[int, int]: ...  # noqa: D102
     def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -1,6 +1,8 @@
 """How the consumer's two ends fail, in the words the loop between them understands."""
 
-from common.errors import BooksError, HeartbeatError
+from collections.abc import Iterable
+
+from common.errors import BooksError, HeartbeatError, OutageError
 
 
 class StaleOwnerError(HeartbeatError):
@@ -33,3 +35,19 @@ class TopicReplacedError(HeartbeatError):
 
 class MembershipLostError(HeartbeatError):
     """The Kafka client can go on no more, for example since the broker forgot the group: a new one is needed."""
+
+
+class NoLeaderError(OutageError):
+    """
+    Partitions cannot be read, since no broker leads them now; the others can.
+
+    Args:
+        topic: Its name.
+        partitions: Those without a leader.
+    """
+
+    def __init__(self, topic: str, partitions: Iterable[int]) -> None:
+        super().__init__(
+            f"cannot read {topic}[{', '.join(map(str, sorted(partitions)))}]: no leader answers for it",
+            hint="Other partitions are read meanwhile; look after the broker that holds this one.",
+        )

@@ -5,14 +5,13 @@ The consumer group decides who reads a partition; where reading starts, the ledg
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
 from itertools import groupby
 from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
@@ -25,7 +24,7 @@ from consumer.kafka_options import consumer_options
 from consumer.reading import Hole, Reading
 from consumer.topic_identity import confirm, identify
 
-WATERMARK_TIMEOUT_S: Final = 5.0
+OFFSETS_TIMEOUT_S: Final = 5.0
 
 
 class KafkaSource:
@@ -43,6 +42,7 @@ class KafkaSource:
         self._before_revoke = before_revoke
         self._positions: dict[int, int] = {}
         self._suspected: dict[int, set[Hole]] = {}
+        self._ends: dict[int, int] = {}
         self._max_batch = settings.consumer.max_batch
         self._max_wait_s = settings.consumer.max_wait_s
         self._resting = False
@@ -103,9 +103,9 @@ class KafkaSource:
             reading.take(list(run))  # type: ignore[arg-type]  # as above
         return [part for partition, reading in parts.items() if (part := self._finish(partition, reading)) is not None]
 
-    def holds(self, slices: Sequence[Slice]) -> bool:
-        """Tell whether these slices are still the last that were read of their partitions."""
-        return all(self._positions.get(part.partition) == part.to_offset for part in slices)
+    def holds(self, part: Slice) -> bool:
+        """Return whether a slice is still the last that was read of its partition."""
+        return self._positions.get(part.partition) == part.to_offset
 
     def rest(self) -> None:
         """Stay a member of the group without reading: pause everything, and serve what the broker has to say."""
@@ -131,26 +131,34 @@ class KafkaSource:
         if not self._resting:  # otherwise they are resumed with all others
             self._resume(placed)
 
-    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
+    def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """
-        Ask the broker for the first offset each partition holds and the one its next record will get.
+        Return the first offset each partition holds and the one its next record will get.
+
+        Partitions whose leader does not answer are left out: they must not hold up the others.
 
         Raises:
-            OutageError, ConfigError: The broker does not say.
+            OutageError, ConfigError: The broker does not answer at all.
         """
-        ask = partial(self._consumer.get_watermark_offsets, timeout=WATERMARK_TIMEOUT_S, cached=False)
-        try:
-            return {partition: ask(TopicPartition(self._topic, partition)) for partition in partitions}
-        except KafkaException as error:
-            raise explain(error, self._kafka, f"look up the offsets of topic {self._topic}") from error
+        lows, ends = (self._ask_offsets(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
+        return {partition: (low, ends[partition]) for partition, low in lows.items() if partition in ends}
 
-    def lag(self) -> int:
-        """Count the messages of the assigned partitions that were not read yet, as far as the last fetch knows."""
-        lag = 0
-        for partition, position in self._positions.items():
+    def log_ends(self) -> dict[int, int]:
+        """
+        Return where the log of each assigned partition ends, as last known.
+
+        Fetches tell it by the way. While nothing is fetched, the brokers are asked about once for each call, and the
+        answer is not waited for.
+        """
+        fetched = {} if self._resting else self._positions
+        for partition in fetched:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            lag += max(0, end - position)
-        return lag
+            self._ends[partition] = max(end, self._ends.get(partition, 0))
+        assigned = self._positions.keys() | self.unplaced
+        if assigned - fetched.keys():
+            self._ends |= self._admin.poll_ends(assigned)
+        self._ends = {partition: end for partition, end in self._ends.items() if partition in assigned}
+        return dict(self._ends)
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
@@ -227,6 +235,15 @@ class KafkaSource:
         if reading.expected == start:
             return None
         return Slice(partition, start, reading.expected, reading.records, reading.skipped)
+
+    def _ask_offsets(self, partitions: Iterable[int], which: int) -> dict[int, int]:
+        """Ask for the first or the next offset of partitions; those whose leader does not answer are left out."""
+        places = [TopicPartition(self._topic, partition, which) for partition in partitions]
+        try:
+            found = self._consumer.offsets_for_times(places, timeout=OFFSETS_TIMEOUT_S)
+        except KafkaException as error:
+            raise explain(error, self._kafka, f"look up the offsets of topic {self._topic}") from error
+        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
 
     def _seek(self, partition: int, offset: int) -> None:
         here = TopicPartition(self._topic, partition, offset)

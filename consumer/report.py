@@ -1,5 +1,6 @@
-"""What the consumer says of itself: one `Stored` line a second, outages once, lag and offsets for others to see."""
+"""What the consumer reports: one `Stored` line a second, the lag, and the ledger's offsets for Kafka's own tools."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,57 +8,100 @@ from typing import Final, Protocol
 
 import structlog
 
-from common.errors import OutageError
-from common.telemetry import LAG, NEWEST_AGE, REJECTED, STORED
+from common.telemetry import LAG, LAG_SECONDS, REJECTED, STORED
 from consumer.batch import Batch, Rejected
 
 INTERVAL_S: Final = 1.0
-REPEAT_OUTAGE_S: Final = 10.0
 
 
 class Source(Protocol):
     """What is asked of Kafka's end."""
 
-    def lag(self) -> int: ...  # noqa: D102
+    def log_ends(self) -> dict[int, int]: ...  # noqa: D102
     def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
 
 
+class Lag:
+    """
+    What Kafka's log holds beyond the ledger, by what was last known of both; sets the two gauges.
+
+    It holds in any state of the loop: also while the database is away, or a write hangs.
+    """
+
+    def __init__(self) -> None:
+        self._behind_since: float | None = None  # Unix time; None: nothing waits
+        self._newest_stored = 0.0  # Unix time of the newest stored record, by the broker's clock
+
+    def stored(self, newest_ms: int) -> None:
+        """Note the broker's time of the newest record of a committed batch; 0: it held none."""
+        self._newest_stored = max(self._newest_stored, newest_ms / 1000)
+
+    def show(self, ends: Mapping[int, int], ledger: Mapping[int, int]) -> int | None:
+        """
+        Set the gauges.
+
+        Args:
+            ends: By partition of ours, where Kafka's log ends.
+            ledger: By partition, the next offset to read.
+        Returns:
+            The records that wait; None if the ledger of none of the partitions is known yet.
+        """
+        known = ends.keys() & ledger.keys()
+        if ends and not known:
+            LAG.set(math.nan)
+            LAG_SECONDS.set(math.nan)
+            return None
+        lag = sum(max(0, ends[partition] - ledger[partition]) for partition in known)
+        now = time.time()
+        self._behind_since = (self._behind_since or now) if lag else None
+        LAG.set(lag)
+        # What waits is younger than the newest record stored; before the first one, it waits since we know of it.
+        LAG_SECONDS.set(max(0.0, now - (self._newest_stored or self._behind_since or now)) if lag else 0.0)
+        return lag
+
+
 class Report:
-    """Sums up batches and speaks once a second, if there is anything to say."""
+    """Sums up batches of one group session and reports once a second."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
         self._stored = self._rejected = self._total = 0
-        self._offsets: dict[int, int] = {}
+        self._ledger: dict[int, int] = {}  # by partition, the next offset as last known
+        self._to_mirror: dict[int, int] = {}
+        self._lag = Lag()
         self._since = time.monotonic()
-        self._outage: OutageError | None = None
-        self._outage_began = self._outage_told = 0.0
+
+    def placed(self, offsets: Mapping[int, int]) -> None:
+        """Note where the ledger stands; Kafka is told as well, whose own offsets may have expired or been reset."""
+        self._ledger.update(offsets)
+        self._to_mirror.update(offsets)
 
     def stored(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
         """Count a committed batch."""
         rows = batch.messages - len(rejected)
         self._stored += rows
         self._rejected += len(rejected)
-        self._offsets.update({part.partition: part.to_offset for part in batch.slices})
+        self.placed({part.partition: part.to_offset for part in batch.slices})
+        self._lag.stored(batch.newest_ms)
         STORED.inc(rows)
         for reason, count in Counter(one.reason.partition(":")[0] for one in rejected).items():
             REJECTED.labels(reason).inc(count)
-        if batch.newest_ms:
-            NEWEST_AGE.set(max(0.0, time.time() - batch.newest_ms / 1000))
 
     def tick(self, source: Source) -> None:
-        """Speak if a second has passed."""
+        """Report if a second has passed."""
         if time.monotonic() - self._since >= INTERVAL_S:
             self.flush(source)
 
     def flush(self, source: Source) -> None:
-        """Speak now, if anything was stored since the last time; and show Kafka how far we are."""
+        """Report now: the lag, the offsets that moved, and what was stored since the last time."""
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
-        lag = source.lag()
-        LAG.set(lag)
-        if self._offsets:
-            source.mirror(self._offsets)
+        ends = source.log_ends()
+        self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in ends}
+        lag = self._lag.show(ends, self._ledger)
+        if mirrored := {partition: offset for partition, offset in self._to_mirror.items() if partition in ends}:
+            source.mirror(mirrored)
+        self._to_mirror = {}
         if not self._stored and not self._rejected:
             return
         self._total += self._stored
@@ -70,24 +114,7 @@ class Report:
             total=self._total,
         )
         self._stored = self._rejected = 0
-        self._offsets = {}
 
     def forget_offsets(self) -> None:
-        """Do not show the next topic the offsets of this one."""
-        self._offsets = {}
-
-    def outage(self, error: OutageError) -> None:
-        """Tell of an outage when it begins, when its cause changes, and every ten seconds."""
-        now = time.monotonic()
-        if self._outage is None:
-            self._outage_began = now
-        elif self._outage.message == error.message and now - self._outage_told < REPEAT_OUTAGE_S:
-            return
-        self._outage, self._outage_told = error, now
-        self._log.warning(error.message, hint=error.hint, waiting_s=round(now - self._outage_began))
-
-    def recovered(self) -> None:
-        """Tell that an outage is over."""
-        if self._outage is not None:
-            self._log.info("recovered", after_s=round(time.monotonic() - self._outage_began, 1))
-            self._outage = None
+        """Forget the offsets of a topic that may have been replaced."""
+        self._ledger, self._to_mirror = {}, {}

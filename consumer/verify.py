@@ -8,6 +8,7 @@ from psycopg import Connection, IsolationLevel
 
 from common.settings import Credentials, Settings
 from common.topic import Topic
+from consumer.errors import NoLeaderError
 from consumer.kafka_consumer import KafkaSource
 from consumer.postgres_session import Session
 
@@ -174,6 +175,9 @@ def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:
         state = Topic(settings.kafka).look()
         if state is None:
             return None, {}
-        return state.topic_id, {p: end for p, (_, end) in source.log_ranges(range(state.partitions)).items()}
+        ends = {partition: end for partition, (_, end) in source.log_ranges(range(state.partitions)).items()}
+        if leaderless := set(range(state.partitions)) - ends.keys():
+            raise NoLeaderError(settings.kafka.topic, leaderless)
+        return state.topic_id, ends
     finally:
         source.close()

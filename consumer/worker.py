@@ -8,7 +8,7 @@ Start, rebalance, a lost connection and a stale owner share one path: forget wha
 go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `Source` and a `Store` passed in.
 """
 
-import random
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,27 +18,29 @@ from typing import Any, Final
 
 import structlog
 
-from common.errors import OutageError
-from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, RETRIES, Health
+from common.errors import ConfigError, HeartbeatError, OutageError
+from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, Health
 from common.validation import Decode
-from consumer.batch import Batch, Rejected
+from consumer.batch import Batch, Rejected, Slice
 from consumer.ends import Source, Stop, Store
 from consumer.errors import (
     LogEndsEarlyError,
     MembershipLostError,
+    NoLeaderError,
     PredecessorFailedError,
     StaleOwnerError,
     TopicReplacedError,
 )
+from consumer.outage import Outage
 from consumer.report import Report
 from consumer.writer import Writer
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
-DRAIN_S: Final = 30.0  # a stop waits this long for each of the last writes; compose's stop_grace_period is longer
+# A stop waits this long for the last writes, then for the group; together less than compose's stop_grace_period.
+DRAIN_S, LEAVE_S = 25.0, 5.0
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
-SETTLED_S: Final = 5.0  # without anything to write after a failed write: then it was stored after all
-FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+NAP_S: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -53,6 +55,9 @@ class _Write:
 class Worker:
     """
     Reads, decodes and has batches written until told to stop.
+
+    A person's mistake (`ConfigError`) ends it, until it has read the ledger once. From then on it is an outage, such
+    as a database being restored or a password being rotated: it waits and goes on by itself.
 
     Args:
         open_source: Makes a new membership in the group; gets what to call before partitions are given up.
@@ -72,12 +77,12 @@ class Worker:
         self._decode = decode
         self._health = health
         self._report = Report()
+        self._kafka, self._postgresql = Outage("kafka"), Outage("postgresql")
         self._writers = [Writer(store) for store in stores]
         self._writes: deque[_Write] = deque()  # those under way, the oldest first
         self._write_failed = False
+        self._has_worked = False
         self._generation = 0
-        self._retry_at = 0.0
-        self._retry_s = FIRST_RETRY_S
 
     def run(self, stop: Stop) -> None:
         """
@@ -95,7 +100,7 @@ class Worker:
                     writer.store.close()  # a call that hangs ends with the process
 
     def _run_source(self, stop: Stop) -> None:
-        """Live through one membership in the group: until the end, or until the topic turns out to be another one."""
+        """Run one group session: until the end, or until the topic turns out to be another one."""
         self._report.forget_offsets()
         source = self._open_source(lambda: wait([write.future for write in self._writes], REVOKE_S))
         try:
@@ -105,133 +110,180 @@ class Worker:
                 self._settle(source, DRAIN_S)
                 self._report.flush(source)
             finally:
-                source.close()
+                _close(source)
         except (TopicReplacedError, MembershipLostError) as error:
             structlog.get_logger().warning(error.message, hint=error.hint)
 
     def _subscribe(self, source: Source, stop: Stop) -> None:
         while not stop.is_set():
-            if time.monotonic() < self._retry_at:
-                time.sleep(FIRST_RETRY_S)
+            if self._kafka.wait_s:
+                time.sleep(min(self._kafka.wait_s, NAP_S))
                 continue
             try:
                 source.subscribe()
-            except OutageError as error:
-                self._back_off(error, "kafka")
+            except (OutageError, ConfigError) as error:
+                self._wait_out(error, self._kafka)
             else:
-                self._recovered()
+                self._kafka.end()
                 return
 
     def _loop(self, source: Source, stop: Stop) -> None:
         while not stop.is_set():
             self._place(source, stop)
-            if slices := source.read():
+            if slices := self._read(source):
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
             self._report.tick(source)
-            # Right after a failed write, nothing to read only means that it has not been read again yet.
-            rested = not self._write_failed or time.monotonic() - self._retry_at > SETTLED_S
-            if rested and not slices and not self._writes and not source.unplaced:
+            if (
+                not (slices or self._writes or source.unplaced)
+                and self._kafka.is_settled
+                and self._postgresql.is_settled
+            ):
                 self._health.ok()  # nothing to do
+                self._kafka.end()
                 self._recovered()
+
+    def _read(self, source: Source) -> list[Slice]:
+        try:
+            return source.read()
+        except ConfigError as error:
+            self._wait_out(error, self._kafka)
+            return []
 
     def _place(self, source: Source, stop: Stop) -> None:
         """Ask the ledger where the unplaced partitions go on, and start reading them there."""
-        if not source.unplaced or time.monotonic() < self._retry_at or not self._settle(source, PATIENCE_S):
+        if not source.unplaced or self._kafka.wait_s or self._postgresql.wait_s or not self._settle(source, PATIENCE_S):
             return
-        try:
-            log_ranges = source.log_ranges(source.unplaced)
-            source.confirm_topic()()  # afterwards, so that they are this topic's and not its successor's
-        except OutageError as error:
-            self._back_off(error, "kafka")
+        if not (log_ranges := self._look_up_logs(source)):
             return
         writer = self._writers[0]
         asked = writer.submit(writer.store.positions, source.topic, log_ranges)
         while not self._is_done(asked, PATIENCE_S):
             if stop.is_set():
                 return
-            source.rest()
+            self._rest(source)
         try:
             self._generation, positions = asked.result()
         except LogEndsEarlyError as error:
             if self._ends_early(source, error):
                 raise
             return  # another engine was quicker with records that came meanwhile: ask again
-        except OutageError as error:
-            self._back_off(error, "postgresql")
+        except (OutageError, ConfigError) as error:
+            self._wait_out(error, self._postgresql)
             return
         source.place(positions)
+        self._report.placed(positions)
+        self._has_worked = True
         if not self._write_failed:  # otherwise only a write shows that writing works again
             self._recovered()
 
+    def _look_up_logs(self, source: Source) -> dict[int, tuple[int, int]]:
+        """Return the first and the next offset of the unplaced partitions that Kafka answers for."""
+        try:
+            log_ranges = source.log_ranges(source.unplaced)
+            source.confirm_topic()()  # afterwards, so that they are this topic's and not its successor's
+        except (OutageError, ConfigError) as error:
+            self._wait_out(error, self._kafka)
+            return {}
+        if leaderless := source.unplaced - log_ranges.keys():
+            self._kafka.report(NoLeaderError(source.topic.name, leaderless))
+        else:
+            self._kafka.end()
+        return log_ranges
+
     def _ends_early(self, source: Source, error: LogEndsEarlyError) -> bool:
         try:
-            _, end = source.log_ranges([error.partition])[error.partition]
+            log_ranges = source.log_ranges([error.partition])
         except OutageError as outage:
-            self._back_off(outage, "kafka")
+            self._wait_out(outage, self._kafka)
             return False
-        return end < error.expected
+        return error.partition in log_ranges and log_ranges[error.partition][1] < error.expected
+
+    def _rest(self, source: Source) -> None:
+        """Stay in the group and go on reporting, while something is waited for."""
+        source.rest()
+        self._report.tick(source)
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
         """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""
         while not self._settle(source, PATIENCE_S, leave=len(self._writers) - 1):
             if stop.is_set():
                 return  # it is read again
-            source.rest()
-        if not source.holds(batch.slices):
-            return  # the one before failed, or a partition was given up meanwhile: it is read again
+            self._rest(source)
+        # Of what lost its place meanwhile (the write before failed, the partition was given up) nothing is written; it
+        # is read again. The rest must be: its positions have moved on, so nothing else would ever read it.
+        held = [part for part in batch.slices if source.holds(part)]
+        if not held:
+            return
+        if len(held) < len(batch.slices):
+            batch = Batch.of(held, self._generation, self._decode)
         before = self._writes[-1].future if self._writes else None
         writer = next(writer for writer in self._writers if writer.is_idle)
         future = writer.submit(writer.store.write, batch, source.topic, lambda: _confirm(source, before))
         self._writes.append(_Write(batch, future, time.monotonic()))
 
     def _settle(self, source: Source, timeout_s: float, leave: int = 0) -> bool:
-        """Wait until at most `leave` writes are under way, in order, for each so long; False if there are more."""
+        """Wait in all so long until at most `leave` writes are under way; False if there are more."""
+        deadline = time.monotonic() + timeout_s
         while len(self._writes) > leave:
-            if not self._is_done(self._writes[0].future, timeout_s):
+            if not self._is_done(self._writes[0].future, max(0.0, deadline - time.monotonic())):
                 return False
             self._finish(source, self._writes.popleft())
         return True
 
     def _finish(self, source: Source, write: _Write) -> None:
         """Take note of a write's end; its failure displaces every partition."""
-        try:
-            rejected = write.future.result()
-        except PredecessorFailedError:
-            pass  # everything was displaced when that one failed
-        except StaleOwnerError as error:
-            source.displace()
-            FENCED.inc()
-            structlog.get_logger().info(error.message, hint=error.hint)
-        except OutageError as error:
-            source.displace()
-            self._write_failed = True
-            self._back_off(error, "postgresql")
-        else:
-            BATCH_SECONDS.observe(time.monotonic() - write.started)
-            BATCH_ROWS.observe(write.batch.messages)
-            self._report.stored(write.batch, rejected)
-            self._health.ok()
-            self._recovered()
+        # Not by `result()`: raised in here, the error and its frame would keep each other and the batch alive.
+        match write.future.exception():
+            case None:
+                BATCH_SECONDS.observe(time.monotonic() - write.started)
+                BATCH_ROWS.observe(write.batch.messages)
+                self._report.stored(write.batch, write.future.result())
+                if not source.unplaced:  # a partition that cannot be read is no progress, whatever the others do
+                    self._health.ok()
+                self._recovered()
+            case PredecessorFailedError():
+                pass  # everything was displaced when that one failed
+            case StaleOwnerError() as error:
+                source.displace()
+                FENCED.inc()
+                structlog.get_logger().info(error.message, hint=error.hint)
+            case OutageError() | ConfigError() as error:
+                source.displace()
+                self._write_failed = True
+                self._wait_out(error, self._postgresql)
+            case error:
+                raise error
 
     def _is_done(self, asked: Future[Any], timeout_s: float) -> bool:
         """Wait for a store's answer; after a while, end stalled owners that hold it up."""
         if wait([asked], timeout_s).done:
             return True
-        if ended := sum(writer.end_blockers(BLOCKED_S) for writer in self._writers):
-            structlog.get_logger().warning("stalled sessions ended that held up the database", count=ended)
+        for writer in self._writers:
+            writer.end_blockers(BLOCKED_S)
         return False
 
-    def _back_off(self, error: OutageError, server: str) -> None:
-        RETRIES.labels(server).inc()
-        self._report.outage(error)
-        self._retry_at = time.monotonic() + self._retry_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
-        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+    def _wait_out(self, error: HeartbeatError, server: Outage) -> None:
+        if isinstance(error, ConfigError) and not self._has_worked:
+            raise error
+        server.report(error)
 
     def _recovered(self) -> None:
         self._write_failed = False
-        self._retry_s = FIRST_RETRY_S
-        self._report.recovered()
+        self._postgresql.end()
+
+
+def _close(source: Source) -> None:
+    """Leave the group, in bounded time: a broker that hangs would hold the client up for a minute and more."""
+    leaving = threading.Thread(target=source.close, name="leave", daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_S)
+    if leaving.is_alive():
+        structlog.get_logger().warning(
+            "did not leave the consumer group in time",
+            waited_s=LEAVE_S,
+            hint="The broker did not answer; the group gives the partitions to others when this session expires.",
+        )
 
 
 def _confirm(source: Source, before: Future[list[Rejected]] | None) -> Callable[[], None]:

@@ -4,9 +4,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+import structlog
+
+from common.errors import HeartbeatError
 from consumer.ends import Store
 
 P = ParamSpec("P")
@@ -36,12 +40,16 @@ class Writer:
         """Tell whether no call is under way."""
         return self._asked is None or self._asked.done()
 
-    def end_blockers(self, after_s: float) -> int:
-        """End stalled sessions if a call has been under way for so long, and each time as much has passed again."""
+    def end_blockers(self, after_s: float) -> None:
+        """
+        Terminate stalled sessions if a call has been under way for so long, and each time as much has passed again.
+
+        A thread of its own does it: it needs another connection, and a server that hangs does not answer for seconds.
+        """
         if self.is_idle or time.monotonic() - self._asked_at < after_s:
-            return 0
+            return
         self._asked_at = time.monotonic()
-        return self.store.end_blockers()
+        threading.Thread(target=copy_context().run, args=(self._end_blockers,), name="blockers", daemon=True).start()
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have something called; the future gets what it returns or raises."""
@@ -50,6 +58,8 @@ class Writer:
         def run() -> None:
             try:
                 result = call(*args, **kwargs)
+            except HeartbeatError as error:
+                future.set_exception(_without_frames(error))
             except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
                 future.set_exception(error)
             else:
@@ -59,6 +69,19 @@ class Writer:
         self._calls.put(run)
         return future
 
+    def _end_blockers(self) -> None:
+        if ended := self.store.end_blockers():
+            structlog.get_logger().warning("terminated stalled sessions that blocked a write", count=ended)
+
     def _run(self) -> None:
         while True:
             self._calls.get()()
+
+
+def _without_frames(error: HeartbeatError) -> HeartbeatError:
+    """Drop the tracebacks of an error and its causes: their frames would keep the failed batch until a collection."""
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        one = one.__cause__ or one.__context__
+    return error

@@ -1,7 +1,6 @@
 """The driver's loop: start a query where the ledger stands, watch it, and do so again when it ends."""
 
 import contextlib
-import random
 from collections.abc import Callable
 from typing import Final
 
@@ -9,12 +8,13 @@ import structlog
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from common.errors import OutageError
+from common.errors import ConfigError, OutageError
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
-from common.telemetry import FENCED, RETRIES, Health
-from consumer.errors import LogEndsEarlyError, StaleOwnerError, TopicReplacedError
+from common.telemetry import FENCED, Health
+from consumer.errors import LogEndsEarlyError, NoLeaderError, StaleOwnerError, TopicReplacedError
 from consumer.kafka_consumer import KafkaSource
+from consumer.outage import Outage
 from consumer.postgres_store import PostgresStore
 from spark.report import Report
 from spark.stream import Stream
@@ -23,7 +23,7 @@ from spark.task import Job
 LOOK_S: Final = 1.0
 DRAIN_S: Final = 30.0  # a stop waits this long for the micro-batch under way; compose's stop_grace_period is longer
 CUT_S: Final = 5.0  # and so long when the query is to start anew
-FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+OVERTAKEN_S: Final = 0.5  # before the query starts anew behind what somebody else stored
 
 
 class Engine:
@@ -48,7 +48,8 @@ class Engine:
         self._source = KafkaSource(settings, lambda: None)  # asks about the topic; it joins no group
         self._store = PostgresStore(settings, credentials)
         self._report = Report(settings.spark.trigger_s, self._stored)
-        self._retry_s = FIRST_RETRY_S
+        self._outage = Outage("spark")
+        self._has_worked = False  # from then on, a mistake is waited out, as in the consumer's worker
 
     def run(self, stop: StopFlag) -> None:
         """
@@ -64,13 +65,14 @@ class Engine:
                 except StaleOwnerError as error:
                     FENCED.inc()
                     structlog.get_logger().info(error.message, hint=error.hint)
-                    self._back_off(stop)
+                    stop.wait(OVERTAKEN_S)
                 except TopicReplacedError as error:
                     structlog.get_logger().warning(error.message, hint=error.hint)
-                except OutageError as error:
-                    RETRIES.labels("spark").inc()
-                    self._report.outage(error)
-                    self._back_off(stop)
+                except (OutageError, ConfigError) as error:
+                    if isinstance(error, ConfigError) and not self._has_worked:
+                        raise
+                    self._outage.report(error)
+                    stop.wait(self._outage.wait_s)
         finally:
             self._source.close()
             self._store.close()
@@ -79,7 +81,7 @@ class Engine:
                     self._session.stop()
 
     def _run_stream(self, stop: StopFlag) -> None:
-        """Live through one query: until the end, until it fails, or until the topic is not the one it reads."""
+        """Run one query: until the end, until it fails, or until the topic is not the one it reads."""
         job = self._find_start()
         if self._session is None:
             self._session = self._open_session()
@@ -99,14 +101,19 @@ class Engine:
         """Ask the ledger where each partition goes on."""
         topic, partitions = self._source.identify()
         log_ranges = self._source.log_ranges(range(partitions))
+        if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all of them or none
+            raise NoLeaderError(topic.name, leaderless)
+        self._report.look({partition: end for partition, (_, end) in log_ranges.items()})
         if self._source.identify() != (topic, partitions):  # so that they are this topic's and not its successor's
             raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
         try:
             generation, positions = self._store.positions(topic, log_ranges)
         except LogEndsEarlyError as error:
-            if self._source.log_ranges([error.partition])[error.partition][1] < error.expected:
+            low_and_end = self._source.log_ranges([error.partition]).get(error.partition)
+            if low_and_end is not None and low_and_end[1] < error.expected:
                 raise
             return self._find_start()  # another engine was quicker with records that came meanwhile
+        self._has_worked = True
         return Job(self._settings, self._credentials, topic, generation, positions)
 
     def _look(self, job: Job, stream: Stream) -> bool:
@@ -116,7 +123,7 @@ class Engine:
                 return False
             log_ranges = self._source.log_ranges(job.positions)
         except OutageError as error:
-            self._report.outage(error)  # Spark waits for Kafka, too, or gives up by itself
+            self._outage.report(error)  # Spark waits for Kafka, too, or gives up by itself
             return True
         positions = dict(stream.positions)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
@@ -127,9 +134,4 @@ class Engine:
 
     def _stored(self) -> None:
         self._health.ok()
-        self._retry_s = FIRST_RETRY_S
-        self._report.recovered()
-
-    def _back_off(self, stop: StopFlag) -> None:
-        stop.wait(self._retry_s * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+        self._outage.end()

@@ -1,12 +1,12 @@
-"""What the job says of itself: one `Stored` line for each micro-batch, outages once, lag for others to see."""
+"""What the job reports: one `Stored` line for each micro-batch, and the lag."""
 
 import time
 from collections.abc import Callable, Mapping
 
 import structlog
 
-from common.telemetry import LAG, NEWEST_AGE, REJECTED, STORED
-from consumer import report
+from common.telemetry import REJECTED, STORED
+from consumer.report import Lag
 from spark.stream import MicroBatch
 
 
@@ -27,19 +27,17 @@ class Report:
         self._positions: dict[int, int] = {}
         self._total = 0
         self._last = time.monotonic()
-        words = report.Report()
-        self.outage, self.recovered = words.outage, words.recovered
+        self._gauges = Lag()
+        self.lag: int | None = None  # messages that are not stored, as of the last look
 
-    @property
-    def lag(self) -> int:
-        """Messages that are not stored, as far as the last look knows."""
-        positions = dict(self._positions)
-        return sum(max(0, end - positions.get(partition, end)) for partition, end in dict(self._ends).items())
+    def look(self, ends: Mapping[int, int], positions: Mapping[int, int] | None = None) -> None:
+        """Note how far Kafka's log goes, and the ledger; None: it stands where it was last known to."""
+        self._ends = ends
+        self._positions = dict(self._positions if positions is None else positions)
+        self._show()
 
-    def look(self, ends: Mapping[int, int], positions: Mapping[int, int]) -> None:
-        """Note how far Kafka's log goes, and the books."""
-        self._ends, self._positions = ends, dict(positions)
-        LAG.set(self.lag)
+    def _show(self) -> None:
+        self.lag = self._gauges.show(self._ends, self._positions)
 
     def stored(self, batch: MicroBatch) -> None:
         """Tell of a micro-batch; one without a row was stored by somebody else before."""
@@ -56,8 +54,8 @@ class Report:
         STORED.inc(rows)
         self._total += rows
         self._positions.update({one.partition: one.position for one in batch.outcomes})
-        if newest_ms := max((one.newest_ms for one in batch.outcomes), default=0):
-            NEWEST_AGE.set(max(0.0, time.time() - newest_ms / 1000))
+        self._gauges.stored(max((one.newest_ms for one in batch.outcomes), default=0))
+        self._show()
         self._log.info(
             "Stored",
             batch=batch.number,

@@ -121,13 +121,16 @@ def test_kafka_is_shown_the_offsets_but_never_asked_for_them(
     assert first.stop() == 0
     group = Consumer({"bootstrap.servers": topic.server.bootstrap_servers, "group.id": f"{topic.name}-consumer"})
     places = [TopicPartition(topic.name, partition) for partition in range(6)]
-    shown = {place.partition: place.offset for place in group.committed(places, timeout=10)}
 
-    assert shown == topic.ends()
+    def shown() -> dict[int, int]:
+        return {place.partition: place.offset for place in group.committed(places, timeout=10)}
+
+    assert shown() == topic.ends()
 
     group.commit(offsets=[TopicPartition(topic.name, p, 0) for p in range(6)], asynchronous=False)
-    group.close()
     start("consumer")
+    eventually(lambda: shown() == topic.ends(), what="the truth is shown though nothing new has come")
+    group.close()
     topic.send_heartbeats(600, seed=8)
     eventually(lambda: database.passed() == topic.ends())
     assert database.count() == 1200

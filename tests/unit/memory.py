@@ -6,7 +6,7 @@ Small enough to be believed; what a test wants to go wrong, it puts into their q
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import HeartbeatError
@@ -46,6 +46,7 @@ class MemorySource:
         self._log = topic
         self._before_revoke = before_revoke
         self._max_batch = max_batch
+        self.max_slice = max_batch  # of one partition in one call
         self._positions: dict[int, int] = {}
         self._is_fetching = False
         self._thread = threading.get_ident()
@@ -53,6 +54,7 @@ class MemorySource:
         self.unplaced: set[int] = set()
         self.turns: deque[Callable[[], object]] = deque([lambda: self.assign(topic.partitions)])
         self.outages: deque[HeartbeatError] = deque()  # of `subscribe` and `log_ranges`
+        self.leaderless: set[int] = set()
         self.gone: HeartbeatError | None = None  # what asking for the topic gives from now on
         self.reads = self.rests = self.displaced = 0
         self.mirrored: dict[int, int] = {}
@@ -79,7 +81,7 @@ class MemorySource:
         found, room = [], 0 if self._is_fetching else self._max_batch
         self._is_fetching = False
         for partition, position in sorted(self._positions.items()):
-            records = self._log.partitions[partition][position : position + room]
+            records = self._log.partitions[partition][position : position + min(room, self.max_slice)]
             if records:
                 found.append(Slice(partition, position, position + len(records), records))
                 self._positions[partition] += len(records)
@@ -88,9 +90,9 @@ class MemorySource:
             threading.Event().wait(0.001)  # as consume() waits for a batch to fill
         return found
 
-    def holds(self, slices: Sequence[Slice]) -> bool:
-        """Tell whether these slices are still the last that were read of their partitions."""
-        return all(self._positions.get(part.partition) == part.to_offset for part in slices)
+    def holds(self, part: Slice) -> bool:
+        """Return whether a slice is still the last that was read of its partition."""
+        return self._positions.get(part.partition) == part.to_offset
 
     def rest(self) -> None:
         """Stay a member without reading."""
@@ -109,12 +111,16 @@ class MemorySource:
         self._positions |= {partition: offset for partition, offset in offsets.items() if partition in self.unplaced}
         self.unplaced -= offsets.keys()
 
-    def log_ranges(self, partitions: Iterable[int]) -> dict[int, tuple[int, int]]:
-        """Give the first and the next offset of partitions."""
+    def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Return the first and the next offset of partitions that have a leader."""
         self._raise_outage()
-        return {partition: (0, len(self._log.partitions[partition])) for partition in partitions}
+        return {partition: (0, len(self._log.partitions[partition])) for partition in set(partitions) - self.leaderless}
 
-    def lag(self) -> int:
+    def log_ends(self) -> dict[int, int]:
+        """Return where the log of each assigned partition ends."""
+        return {p: len(self._log.partitions[p]) for p in self._positions.keys() | self.unplaced}
+
+    def unread(self) -> int:
         """Count what was not read yet."""
         return sum(len(self._log.partitions[partition]) - at for partition, at in self._positions.items())
 

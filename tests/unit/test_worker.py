@@ -57,7 +57,7 @@ def test_next_batch_is_read_while_one_is_written_and_no_more_than_one() -> None:
     with Running(TOPIC, store=store) as running:
         gate.wait_for_somebody()
         running.wait_until(lambda: running.source.rests > 3)
-        unread = running.source.lag()
+        unread = running.source.unread()
         gate.open()
         running.wait_until_stored(100)
 
@@ -159,7 +159,7 @@ def test_topic_made_again_is_read_from_its_beginning_by_a_new_member() -> None:
 
 
 def test_topic_made_again_is_not_shown_the_offsets_of_the_old_one() -> None:
-    """A lag that is shown for a partition where nothing was read yet would be made up."""
+    """The old topic's offsets mean nothing in the new one."""
     new = MemoryTopic("second", {0: [], 1: MemoryTopic.holding(5).partitions[1]})
     store = MemoryStore()
     running = Running(TOPIC, new, store=store)
@@ -167,7 +167,7 @@ def test_topic_made_again_is_not_shown_the_offsets_of_the_old_one() -> None:
     with running:
         running.wait_until_stored(10 + 5)
 
-    assert running.source.mirrored == {1: 5}
+    assert running.source.mirrored == {0: 0, 1: 5}
 
 
 def test_topic_made_again_before_the_books_were_asked_is_not_taken_for_the_old_one() -> None:

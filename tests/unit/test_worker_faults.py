@@ -1,5 +1,6 @@
 """Outages are waited out with ever longer pauses; what waiting does not mend ends the loop; a stop ends it soon."""
 
+import gc
 import time
 from itertools import pairwise
 from typing import Final
@@ -9,6 +10,7 @@ from structlog.testing import capture_logs
 
 from common.errors import BooksError, ConfigError, HeartbeatError
 from consumer import worker
+from consumer.batch import Batch
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
 from tests.unit.running import TIMES_S, Gate, Running, away, raising, replaced
 
@@ -50,7 +52,7 @@ def test_database_outage_is_waited_out_with_growing_pauses(call: str) -> None:
     assert store.tables.places() == TOPIC.places()
     assert max(outage.pauses_s) < 2
     # The last of them has grown to LAST_RETRY_S, give or take a half.
-    assert outage.pauses_s[-1] >= TIMES_S["LAST_RETRY_S"] / 2
+    assert outage.pauses_s[-1] >= TIMES_S["outage.LAST_RETRY_S"] / 2
 
 
 @pytest.mark.parametrize("call", STORE_CALLS)
@@ -123,10 +125,91 @@ def test_kafka_outage_at_the_start_and_at_an_assignment_is_waited_out() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("call", [*STORE_CALLS, "after_commit"])
+MISTAKE: Final = ConfigError("wrong password", hint="Mend it.")
+
+
+@pytest.mark.parametrize("call", STORE_CALLS)
+def test_mistake_of_a_consumer_that_has_worked_is_waited_out(call: str) -> None:
+    """A restored database or a rotated password heals; to end would turn one clear line into a restart loop."""
+    store = MemoryStore()
+    running = Running(TOPIC, store=store)
+    if call == "before_positions":  # the first answer is good; then the partition is placed anew
+        store.before_positions.extend([lambda: None, *[raising(MISTAKE)] * OUTAGES])
+        store.before_commit.append(raising(away()))
+    else:
+        store.before_commit.extend([raising(MISTAKE)] * OUTAGES)
+    with capture_logs() as logs, running:
+        running.wait_until_stored(100)
+
+    assert store.tables.places() == TOPIC.places()
+    assert [line["event"] for line in logs].count(MISTAKE.message) == 1
+
+
+def test_mistake_is_no_progress() -> None:
+    """Whoever watches /healthz must not take us for well while a password is refused."""
+    running = Running(TOPIC)
+    noted: list[int] = []
+
+    def refuse(*_: object) -> None:
+        noted.append(running.health.noted)
+        raise MISTAKE
+
+    running.store.before_commit.extend([refuse] * OUTAGES)
+    with running:
+        running.wait_until_stored(100)
+
+    assert noted == [noted[0]] * OUTAGES
+
+
+def test_partition_without_a_leader_does_not_keep_the_others_from_being_read() -> None:
+    """Its messages wait for its broker, and nobody takes us for well; nothing else waits."""
+    running = Running(TOPIC)
+    running.prepare = lambda source: source.leaderless.add(0)
+    with capture_logs() as logs, running:
+        running.wait_until_stored(50)
+        running.wait_for_polls()
+        noted, stored = running.health.noted, running.store.tables.places()
+        running.wait_for_polls()
+        unwell = running.health.noted == noted
+        running.source.leaderless.clear()
+        running.wait_until_stored(100)
+
+    assert stored == [(1, 1, offset) for offset in range(50)]
+    assert unwell
+    assert running.store.tables.places() == TOPIC.places()
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+        "cannot read heartbeats[0]: no leader answers for it"
+    ]
+
+
+def test_failed_batches_are_freed_at_once() -> None:
+    """Those of a long outage must not pile up until the garbage collector runs, which it seldom does here."""
+    store = MemoryStore()
+    store.before_commit.extend(raising(away()) for _ in range(OUTAGES))
+    alive: list[int] = []
+
+    def count(*_: object) -> None:
+        store.written.clear()  # the double keeps them on purpose
+        alive.append(sum(isinstance(one, Batch) for one in gc.get_objects()))
+
+    store.before_commit.append(count)
+    gc.collect()
+    count()  # what earlier tests left
+    gc.disable()
+    try:
+        with Running(TOPIC, store=store) as running:
+            running.wait_until_stored(100)
+    finally:
+        gc.enable()
+
+    assert alive[1] - alive[0] <= 3  # being written, in hand, just finished
+
+
 @pytest.mark.parametrize(
-    "error", [BooksError("they differ", hint="Look."), ConfigError("wrong password", hint="Mend it.")], ids=repr
-)
+    ("call", "error"),
+    [*((call, BooksError("they differ", hint="Look.")) for call in [*STORE_CALLS, "after_commit"]),
+     ("before_positions", MISTAKE)],
+)  # fmt: skip
 def test_error_that_waiting_does_not_mend_ends_the_loop(call: str, error: HeartbeatError) -> None:
     """Going on could lose or repeat messages, or would never do any good; what is stored stays."""
     store = MemoryStore()
@@ -163,6 +246,43 @@ def test_stop_waits_for_the_write_under_way() -> None:
 def test_stop_does_not_wait_for_ever_for_a_write(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
     """Whoever stops us kills us if it takes too long; what hangs is in the books or it is read again."""
     assert stops_in_time(monkeypatch, MemoryTopic.holding(messages, partitions=1), "before_commit")
+
+
+def test_stop_waits_once_for_all_writes_and_not_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose kills whoever takes longer than its stop_grace_period, however many connections hang."""
+    monkeypatch.setattr(worker, "DRAIN_S", 0.5)
+    monkeypatch.setattr(worker, "REVOKE_S", 0.01)
+    gates = [Gate(), Gate()]
+    stores = [MemoryStore(), MemoryStore()]
+    stores[1].tables = stores[0].tables
+    for store, gate in zip(stores, gates, strict=True):
+        store.before_commit.append(gate)
+    with Running(TOPIC, store=stores[0], second=stores[1]) as running:
+        for gate in gates:
+            gate.wait_for_somebody()
+        running.stop.set()
+        began = time.monotonic()
+        running.join(5)
+        took_s = time.monotonic() - began
+        for gate in gates:
+            gate.open()
+
+    assert 0.5 <= took_s < 0.9
+
+
+def test_stop_does_not_wait_for_ever_for_the_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that hangs keeps a client's `close` for a minute and more."""
+    monkeypatch.setattr(worker, "LEAVE_S", 0.1)
+    gate = Gate()
+    running = Running(TOPIC)
+    running.prepare = lambda source: setattr(source, "close", gate)
+    with capture_logs() as logs, running:
+        running.wait_until_stored(100)
+        running.stop.set()
+        running.join(2)
+    gate.open()
+
+    assert "did not leave the consumer group in time" in [line["event"] for line in logs]
 
 
 def test_stop_does_not_wait_for_ever_for_the_books(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,49 @@ def test_batch_of_a_partition_that_left_and_came_back_is_read_again() -> None:
     assert store.stale == 0
 
 
+@pytest.mark.parametrize("writers", [1, 2])
+@pytest.mark.parametrize("outcome", ["fine", "before", "after"])
+@pytest.mark.parametrize("given_up", [[0], [1], [0, 1]])
+@pytest.mark.parametrize("how", ["revoke", "lose"])
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_slow_write_and_rebalance_at_the_end_of_the_input_leave_nothing_unstored(
+    how: str, given_up: list[int], outcome: str, writers: int, *, comes_back: bool
+) -> None:
+    """
+    Nothing comes after the last batch that would show that a part of it was dropped.
+
+    It waits in hand behind a slow write while one of its partitions is given up; the other one's records have no owner
+    but us. `comes_back`: before the write ends, as when the group changes its mind, or not at all.
+    """
+    gate = {
+        "fine": Gate(),
+        "before": Gate(then=raising(away())),
+        "after": Gate(then=raising(away())),
+    }[outcome]
+    store = MemoryStore()
+    (store.after_commit if outcome == "after" else store.before_commit).append(gate)
+    second = MemoryStore(store.tables) if writers == 2 else None
+    topic = MemoryTopic.holding(5 * (writers + 1))  # each batch holds five of both partitions; the last waits in hand
+    running = Running(topic, store=store, second=second)
+    running.prepare = lambda source: setattr(source, "max_slice", 5)
+    with running:
+        source = running.source
+        gate.wait_for_somebody()
+        running.wait_until(lambda: source.rests > 0)
+        source.turns.append(lambda: getattr(source, how)(given_up))
+        if comes_back:
+            source.turns.append(lambda: source.assign(given_up))
+        running.wait_until(lambda: not source.turns)
+        gate.open()
+        kept = {0, 1} if comes_back else {0, 1} - {*given_up}
+        running.wait_until(lambda: all(store.tables.books[1, p] == len(topic.partitions[p]) for p in kept))
+        running.wait_for_polls()
+
+    stored = store.tables.places()
+    assert len(stored) == len(set(stored))
+    assert [place for place in stored if place[1] in kept] == [place for place in topic.places() if place[1] in kept]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(WRITES), max_size=8),

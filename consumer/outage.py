@@ -1,0 +1,64 @@
+"""One server's outages: reported at their begin, at a change of cause and every ten seconds; retried ever later."""
+
+import random
+import time
+from typing import Final
+
+import structlog
+
+from common.errors import HeartbeatError
+from common.telemetry import RETRIES
+
+REPEAT_S: Final = 10.0
+SETTLED_S: Final = 5.0
+FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
+
+
+class Outage:
+    """
+    Whether a server is away, since when, and when to try it again.
+
+    Args:
+        server: Its name in the metric `heartbeat_consumer_retries_total`.
+    """
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._error: HeartbeatError | None = None
+        self._began = self._told = 0.0
+        self._retry_at = 0.0
+        self._retry_s = FIRST_RETRY_S
+
+    @property
+    def wait_s(self) -> float:
+        """Return the seconds until the server may be tried again; 0 if it may be tried now."""
+        return max(0.0, self._retry_at - time.monotonic())
+
+    @property
+    def is_settled(self) -> bool:
+        """
+        Return whether the server is not away, or has not failed again for some seconds although it may be tried.
+
+        Right after a failure, nothing to do only means that it was not tried again yet.
+        """
+        return self._error is None or time.monotonic() - self._retry_at > SETTLED_S
+
+    def report(self, error: HeartbeatError) -> None:
+        """Log a failure, unless the same one was logged within the last ten seconds, and wait longer than last time."""
+        RETRIES.labels(self._server).inc()
+        now = time.monotonic()
+        self._retry_at = now + self._retry_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+        self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+        if self._error is None:
+            self._began = now
+        elif self._error.message == error.message and now - self._told < REPEAT_S:
+            return
+        self._error, self._told = error, now
+        structlog.get_logger().warning(error.message, hint=error.hint, waiting_s=round(now - self._began))
+
+    def end(self) -> None:
+        """Note that the server works, and log it if it was away."""
+        self._retry_s = FIRST_RETRY_S
+        if self._error is not None:
+            structlog.get_logger().info("recovered", after_s=round(time.monotonic() - self._began, 1))
+            self._error = None
