@@ -1,0 +1,49 @@
+"""A partition whose broker is away waits for it; the others go on."""
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from local import kafka as local_kafka
+from local.kafka import KafkaServer
+from local.ports import find_free_port
+from tests.conftest import StartService
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+
+pytestmark = [pytest.mark.integration]
+
+
+def test_partition_without_a_leader_does_not_hold_up_the_others(
+    start: StartService, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the consumer starts while the broker is away; that one's messages are stored when it is back."""
+    cluster = local_kafka.new_cluster_id()
+    monkeypatch.setattr(local_kafka, "new_cluster_id", lambda: cluster)
+    first, second, controller = find_free_port(), find_free_port(), find_free_port()
+    voters = {"controller.quorum.voters": f"1@127.0.0.1:{controller}"}
+    listeners = f"PLAINTEXT://127.0.0.1:{first},CONTROLLER://127.0.0.1:{controller}"
+    other = {"process.roles": "broker", "node.id": "2", "listeners": f"PLAINTEXT://127.0.0.1:{second}"}
+    with (
+        KafkaServer(tmp_path / "1", first, settings={**voters, "listeners": listeners}) as kafka,
+        KafkaServer(tmp_path / "2", second, settings={**voters, **other}) as broker,
+    ):
+        topic = Topic(kafka, "heartbeats")
+        admin = topic.admin
+        created = NewTopic(topic.name, num_partitions=3, replica_assignment=[[1], [1], [2]])
+        admin.create_topics([created])[topic.name].result()
+        rows = heartbeats(300)
+        topic.ends(3)
+        for partition in range(3):
+            topic.send([(None, encode(row)) for row in rows[partition::3]], partition=partition)
+        broker.kill()
+        address = {"HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "HEARTBEAT_KAFKA__TOPIC": topic.name}
+        consumer = start("consumer", **address)
+        eventually(lambda: database.count() == 200, what="the partitions that have a leader are stored")
+        warned = [event["event"] for event in consumer.events() if event["level"] == "warning"]
+        broker.start()
+        eventually(lambda: database.count() == 300, what="the other one is stored once it has a leader")
+
+        assert database.lost_and_surplus(rows) == ([], [])
+        assert any("heartbeats[2]" in line and "no leader" in line for line in warned), warned
+        assert consumer.stop() == 0
