@@ -52,6 +52,10 @@ class TopicWatch:
     def _look(self) -> None:
         with contextlib.suppress(ConfigError):  # what the sender meets itself says more
             state = ensure_topic(self._kafka, self._stop)
-            if state is not None and state != self._state:
-                self._state = state
+            if state is None:
+                return
+            # Partitions that were added are found by the client itself; a new one would give up what is on its way.
+            is_another = self._state is None or state.topic_id != self._state.topic_id
+            self._state = state
+            if is_another:
                 self._new_since = time.monotonic()
