@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import structlog
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     NewTopic,
     OffsetSpec,
     ResourceType,
+    TopicDescription,
 )
 
 from common.errors import OutageError
@@ -27,15 +28,28 @@ from common.settings import Kafka
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
 PATIENCE_S: Final = 10.0  # with partitions that have no leader; the others can be used meanwhile
+NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker that gives topics no ids
 TIMESTAMP_TYPE: Final = "message.timestamp.type"  # LogAppendTime: the time that a verdict rests on is the broker's
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """What the broker says of the topic: its id, as Kafka's tools print it, and how many partitions it has."""
+    """
+    What the broker says of the topic.
 
-    topic_id: str
+    Args:
+        topic_id: As Kafka's tools print it; None when the broker gives topics no ids.
+        partitions: How many it has.
+    """
+
+    topic_id: str | None
     partitions: int
+
+    @classmethod
+    def of(cls, found: TopicDescription) -> Self:
+        """Read the broker's answer."""
+        topic_id = str(found.topic_id)
+        return cls(None if topic_id == NO_ID else topic_id, len(found.partitions))
 
 
 class Topic:
@@ -73,7 +87,7 @@ class Topic:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return None
                 raise explain(error, self._kafka, f"look up topic {name}") from error
-            return TopicState(str(found.topic_id), len(found.partitions))
+            return TopicState.of(found)
 
         return wait
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from common.errors import OutageError
-from common.topic import Topic
+from common.errors import ConfigError, OutageError
+from common.topic import Topic, TopicState
 from consumer.batch import TopicIdentity
 from consumer.errors import TopicReplacedError
 
@@ -13,7 +13,8 @@ def identify(topic: Topic, name: str) -> tuple[TopicIdentity, int]:
     Give what the topic is now, and how many partitions it has.
 
     Raises:
-        OutageError, ConfigError: The broker does not say, or there is no such topic (yet).
+        OutageError: The broker does not say, or there is no such topic (yet).
+        ConfigError: The broker gives topics no ids.
     """
     state = topic.look()
     if state is None:
@@ -21,7 +22,18 @@ def identify(topic: Topic, name: str) -> tuple[TopicIdentity, int]:
             f"topic {name} does not exist",
             hint="Create it again, or restart the producer or the consumer, which create it at their start.",
         )
-    return TopicIdentity(name, state.topic_id), state.partitions
+    return identity(name, state), state.partitions
+
+
+def identity(name: str, state: TopicState) -> TopicIdentity:
+    """Give the identity of a topic that was found; raise a `ConfigError` if its broker gives topics no ids."""
+    if state.topic_id is None:  # the ledger would take this topic and the next one of its name for one
+        raise ConfigError(
+            f"cannot read topic {name}: its broker gives topics no ids, and the ledger knows a topic by its id",
+            hint="Use Kafka 2.8 or newer (with ZooKeeper, inter.broker.protocol.version 2.8 or newer);"
+            " Azure Event Hubs and older Redpanda versions give no ids.",
+        )
+    return TopicIdentity(name, state.topic_id)
 
 
 def confirm(topic: Topic, expected: TopicIdentity) -> Callable[[], None]:

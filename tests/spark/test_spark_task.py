@@ -34,7 +34,7 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     )
     state = Administration(settings.kafka).look()
     assert state is not None
-    identity = TopicIdentity(topic.name, state.topic_id)
+    identity = TopicIdentity(topic.name, str(state.topic_id))
     books = PostgresStore(settings, credentials)
     generation, positions = books.positions(identity, {0: (0, 0)})
     yield Job(settings, credentials, identity, generation, positions)
