@@ -57,6 +57,7 @@ class Kafka(Section):
     replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
     retention_hours: Annotated[int, Field(ge=-1)] = 168  # -1: for ever
     retention_bytes: Annotated[int, Field(ge=-1)] = 2 * 1024**3  # per partition; -1: unbounded
+    max_message_bytes: Annotated[int, Field(ge=16 * 1024, le=50 * 1024**2)] = 256 * 1024  # of a batch, compressed
     group_id: Annotated[str, Field(min_length=1)] = "heartbeat-consumer"
     group_protocol: Literal["consumer", "classic"] = "consumer"
     librdkafka: Options = Field(default_factory=dict, repr=False)

@@ -24,12 +24,12 @@ from common.errors import OutageError
 from common.kafka_client import client_log, client_options, explain
 from common.runtime import StopFlag
 from common.settings import Kafka
+from common.topic_config import differences, wanted_config
 
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
 PATIENCE_S: Final = 10.0  # with partitions that have no leader; the others can be used meanwhile
 NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker that gives topics no ids
-TIMESTAMP_TYPE: Final = "message.timestamp.type"  # LogAppendTime: the time that a verdict rests on is the broker's
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +133,7 @@ class Topic:
             kafka.topic,
             num_partitions=kafka.partitions,
             replication_factor=kafka.replication_factor,
-            config={
-                TIMESTAMP_TYPE: "LogAppendTime",
-                "retention.ms": str(kafka.retention_hours * 3_600_000 if kafka.retention_hours >= 0 else -1),
-                "retention.bytes": str(kafka.retention_bytes),
-            },
+            config=wanted_config(kafka),
         )
         try:
             self._admin.create_topics([topic], request_timeout=REQUEST_TIMEOUT_S)[kafka.topic].result()
@@ -147,25 +143,26 @@ class Topic:
             raise explain(error, kafka, f"create topic {kafka.topic}") from error
         return True
 
-    def warn_of_foreign_settings(self) -> None:
-        """Log where a topic that somebody else made differs in what the guarantees rest on."""
+    def warn_of_differences(self, state: TopicState) -> None:
+        """Log where an existing topic differs from the settings, if the broker lets us look."""
         resource = ConfigResource(ResourceType.TOPIC, self._kafka.topic)
         try:
             found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
         except KafkaException:
             return  # not allowed to look, or just going away: what follows will say so
-        if found[TIMESTAMP_TYPE].value != "LogAppendTime":
-            structlog.get_logger().warning(
-                f"topic {self._kafka.topic} has {TIMESTAMP_TYPE}={found[TIMESTAMP_TYPE].value}: senders' clocks decide"
-                " which timestamps count as future",
-                hint=f"Set it with kafka-configs: --alter --add-config {TIMESTAMP_TYPE}=LogAppendTime.",
-            )
+        values = {name: entry.value for name, entry in found.items()}
+        for difference, hint in differences(self._kafka, state.partitions, values):
+            structlog.get_logger().warning(difference, hint=hint)
 
 
-def ensure_topic(kafka: Kafka, stop: StopFlag) -> TopicState | None:
+def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) -> TopicState | None:
     """
     Wait until the topic exists, made as the settings say unless it was there, and takes messages.
 
+    Args:
+        kafka: Addresses and settings of the topic.
+        stop: Ends the waiting.
+        known: What the topic was before; as long as it is the same, its settings are not complained of again.
     Returns:
         What it is; None when `stop` was set before.
     Raises:
@@ -180,7 +177,8 @@ def ensure_topic(kafka: Kafka, stop: StopFlag) -> TopicState | None:
             if (state := topic.look()) is not None:
                 patience_ends = min(patience_ends, time.monotonic() + PATIENCE_S)
                 if topic.is_led(state.partitions) or time.monotonic() > patience_ends:
-                    topic.warn_of_foreign_settings()
+                    if state != known:
+                        topic.warn_of_differences(state)
                     return state
             elif topic.create():
                 log.info("topic created", topic=kafka.topic, partitions=kafka.partitions)

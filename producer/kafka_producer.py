@@ -23,6 +23,10 @@ OWN_OPTIONS: Final[Options] = {
     "delivery.report.only.error": True,
 }
 
+# The client counts a batch before it is compressed, and the broker after that. What does not shrink grows by less than
+# this; above 1 MB, the client's own message.max.bytes is the limit.
+COMPRESSION_ROOM_BYTES: Final = 1024
+
 # Why messages are given up at the end, in our words: the client calls both "purged".
 AT_THE_END: Final = {
     KafkaError._PURGE_QUEUE: "given up before they could be sent",  # noqa: SLF001 - the library's public names begin so
@@ -48,7 +52,9 @@ class KafkaSender:
         self.last_error = ""  # what the client complained of since the last acknowledgement
         self.delivered = 0
         self.undelivered: Counter[str] = Counter()
-        options = client_options(self._kafka, OWN_OPTIONS, settings.producer.librdkafka)
+        # A batch that is too large for the topic is given up for good, with everything in it.
+        own: Options = {**OWN_OPTIONS, "batch.size": self._kafka.max_message_bytes - COMPRESSION_ROOM_BYTES}
+        options = client_options(self._kafka, own, settings.producer.librdkafka)
         self._options = {**options, "on_delivery": self._reported, "error_cb": self._note}
         try:
             self._producer = Producer(self._options, logger=client_log())

@@ -51,7 +51,7 @@ class TopicWatch:
 
     def _look(self) -> None:
         with contextlib.suppress(ConfigError):  # what the sender meets itself says more
-            state = ensure_topic(self._kafka, self._stop)
+            state = ensure_topic(self._kafka, self._stop, self._state)
             if state is None:
                 return
             # Partitions that were added are found by the client itself; a new one would give up what is on its way.

@@ -91,6 +91,8 @@ def test_settings_cannot_be_changed(config: Write) -> None:
         ("kafka", "replication_factor: 32768", "must be less than or equal to 32767 (got 32768)"),
         ("kafka", "retention_hours: -2", "must be greater than or equal to -1 (got -2)"),
         ("kafka", "retention_bytes: -2", "must be greater than or equal to -1 (got -2)"),
+        ("kafka", "max_message_bytes: 16383", "must be greater than or equal to 16384 (got 16383)"),
+        ("kafka", "max_message_bytes: 52428801", "must be less than or equal to 52428800 (got 52428801)"),
         ("kafka", "topic: a b", "string should match pattern '^[a-zA-Z0-9._-]{1,249}$' (got 'a b')"),
         ("kafka", "bootstrap_servers: ''", "string should have at least 1 character (got '')"),
         ("kafka", "group_id: ''", "string should have at least 1 character (got '')"),

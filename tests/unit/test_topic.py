@@ -5,7 +5,9 @@ from confluent_kafka import Node, TopicPartitionInfo, Uuid
 from confluent_kafka.admin import TopicDescription
 
 from common.errors import ConfigError
+from common.settings import Kafka
 from common.topic import TopicState
+from common.topic_config import differences, wanted_config
 from consumer.batch import TopicIdentity
 from consumer.topic_identity import identity
 
@@ -35,3 +37,52 @@ def test_topic_without_an_id_is_not_read() -> None:
         identity("heartbeats", state)
     assert raised.value.message.startswith("cannot read topic heartbeats: ")
     assert "2.8" in raised.value.hint
+
+
+def test_topic_as_the_settings_say_is_not_complained_of() -> None:
+    kafka = Kafka()
+
+    assert list(differences(kafka, 6, wanted_config(kafka))) == []
+    assert list(differences(kafka, 6, {})) == []  # a broker that shows us nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "line"),
+    [
+        ("retention.ms", "3600000", "has retention.ms=3600000, kafka.retention_hours asks for 604800000"),
+        ("retention.bytes", "-1", "has retention.bytes=-1, kafka.retention_bytes asks for 2147483648"),
+        ("max.message.bytes", "1048588", "has max.message.bytes=1048588, kafka.max_message_bytes asks for 262144"),
+        (
+            "message.timestamp.type",
+            "CreateTime",
+            "has message.timestamp.type=CreateTime, not LogAppendTime: records have",
+        ),
+        (
+            "cleanup.policy",
+            "compact,delete",
+            "has cleanup.policy=compact,delete, not delete: compaction deletes all but",
+        ),
+    ],
+)
+def test_difference_of_a_topic_is_named_with_the_command_that_ends_it(name: str, value: str, line: str) -> None:
+    kafka = Kafka(bootstrap_servers="broker:9092", topic="pulse")
+    wanted = wanted_config(kafka)
+
+    [(message, hint)] = differences(kafka, 6, {**wanted, name: value})
+
+    assert message.startswith(f"topic pulse {line}")
+    assert (
+        "`kafka-configs.sh --bootstrap-server broker:9092 --alter --entity-type topics --entity-name pulse"
+        f" --add-config {name}={wanted[name]}`" in hint
+    )
+
+
+def test_partitions_can_be_added_but_not_taken_away() -> None:
+    kafka = Kafka(bootstrap_servers="broker:9092")
+    [(fewer, add)] = differences(kafka, 2, {})
+    [(more, keep)] = differences(kafka, 8, {})
+
+    assert fewer == "topic heartbeats has 2 partitions, and kafka.partitions is 6"
+    assert "`kafka-topics.sh --bootstrap-server broker:9092 --alter --topic heartbeats --partitions 6`" in add
+    assert more == "topic heartbeats has 8 partitions, and kafka.partitions is 6"
+    assert "HEARTBEAT_KAFKA__PARTITIONS=8" in keep
