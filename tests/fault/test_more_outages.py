@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from local.postgres import ORDINARY_USER, PostgresServer
+from local.postgres import PostgresServer
+from local.postgres_programs import ORDINARY_USER
 from tests.conftest import TEMPLATE, StartService
 from tests.fault.test_servers_away import Feed
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
