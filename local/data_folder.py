@@ -24,7 +24,7 @@ def locked(folder: Path, *, patience_s: float = PATIENCE_S) -> Iterator[int]:
     Yields:
         The descriptor to let children inherit.
     Raises:
-        LocalServerError: It is still in use after `patience_s` seconds, or cannot be made or written.
+        LocalServerError: It is still in use after `patience_s` seconds, or cannot be made, written or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -52,5 +52,10 @@ def _acquire(lock: int, folder: Path, deadline: float) -> None:
                     hint="Stop the demo or the tests that run there, or wait for them.",
                 ) from None
             time.sleep(0.05)
+        except OSError as error:
+            raise LocalServerError(
+                f"cannot lock the folder {folder}: {error.strerror}",
+                hint="That file system has no locks (a network drive, say): move the project to a local disk.",
+            ) from error
         else:
             return

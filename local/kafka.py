@@ -16,6 +16,7 @@ from local.ports import HOST, find_free_port
 from local.server import LocalServer
 
 JARS_DIR: Final = Path(__file__).resolve().parent.parent / ".local" / "jars"  # git-ignored, shared by demo and tests
+PROPERTIES: Final = "server.properties"
 READY: Final = b"Kafka Server started"  # said once the broker is registered, unfenced and listening
 
 # Measured on two cores: 5 s to start without the flags and class data, 1.7 s with them.
@@ -111,7 +112,7 @@ class KafkaServer(LocalServer):
             unfinished = self.data_dir / "logs.part"  # gets its name when it is whole: a start may be interrupted
             shutil.rmtree(unfinished, ignore_errors=True)
             properties = self._write_properties(unfinished, port=1, controller_port=2)  # only checked, not used
-            arguments = ["format", "--cluster-id", new_cluster_id(), "--config", str(properties)]
+            arguments = ["format", "--cluster-id", new_cluster_id(), "--config", properties]
             tool = [*self._java(), "kafka.tools.StorageTool", *arguments]
             self._run_step(tool, lock, purpose="format Kafka's storage")
             unfinished.rename(log_dir)
@@ -136,23 +137,28 @@ class KafkaServer(LocalServer):
             *JVM_FLAGS,
             *flags,
             f"-Djava.io.tmpdir={self._temporary}",
-            f"-Dlog4j2.configurationFile={self.data_dir / 'log4j2.properties'}",
+            "-Dlog4j2.configurationFile=log4j2.properties",
             "-cp",
             ":".join(map(str, self._jars)),
         ]
 
-    def _write_properties(self, log_dir: Path, port: int, controller_port: int) -> Path:
+    def _environment(self) -> Mapping[str, str]:
+        return java.environment()
+
+    def _write_properties(self, log_dir: Path, port: int, controller_port: int) -> str:
         properties = {
             **SETTINGS,
             "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
             "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-            "log.dirs": str(log_dir),
+            # Relative to the data folder, where the broker starts: with a comma a path would be two folders, and this
+            # file, in latin-1, does not have every letter.
+            "log.dirs": log_dir.name,
             **self.settings,
         }
-        path = self.data_dir / "server.properties"
-        path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), encoding="utf-8")
-        return path
+        text = "".join(f"{name}={value}\n" for name, value in properties.items())
+        (self.data_dir / PROPERTIES).write_text(text, encoding="latin-1")
+        return PROPERTIES
 
 
 def new_cluster_id() -> str:

@@ -48,6 +48,7 @@ def environment() -> dict[str, str]:
     submit += ["--conf", f"spark.driver.host={HOST}", "--conf", f"spark.driver.bindAddress={HOST}"]
     return {
         "JAVA_HOME": str(_java_home()),
+        "LC_ALL": java.environment()["LC_ALL"],
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_SUBMIT_ARGS": shlex.join([*submit, "pyspark-shell"]),
         "SPARK_CONF_DIR": str(ROOT / "spark" / "conf"),

@@ -1,5 +1,6 @@
 """The local Kafka and PostgreSQL are real, keep what they were given, and say what is wrong."""
 
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+import local.kafka
+from local import jars, java
 from local.errors import LocalServerError
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
@@ -130,6 +133,31 @@ def test_kafka_new_group_protocol_gives_partitions_within_seconds(kafka: KafkaSe
         assert time.monotonic() - began < 10
     finally:
         consumer.close()
+
+
+def test_servers_work_in_a_folder_of_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comma is two folders to Kafka, an umlaut is unknown to Java under LC_ALL=C, and quotes end a string early."""
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / """ümlaut, "quoted" it's $HOME `id` 100% #1 [a] back\\slash"""
+    (folder / "jars").mkdir(parents=True)
+    for jar in jars.ensure(local.kafka.JARS_DIR):
+        (folder / "jars" / jar.name).symlink_to(jar)
+    monkeypatch.setattr(local.kafka, "JARS_DIR", folder / "jars")
+
+    for _ in range(2):  # made, and found again
+        with KafkaServer(folder / "kafka") as kafka, PostgresServer(folder / "postgres") as postgres:
+            make_topic(kafka)
+            with psycopg.connect(postgres.conninfo()) as connection:
+                assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert len(list((folder / "kafka" / "logs").glob("topic-*"))) == 2
+
+
+def test_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """Java cannot open a file there."""
+    with pytest.raises(
+        LocalServerError, match=r"^cannot run Java in the folder b'.*its name is not UTF-8\nHINT: Rename"
+    ):
+        java.prepare_class_data(Path(os.fsdecode(os.fsencode(tmp_path) + b"/latin-\xfc")))
 
 
 @pytest.mark.parametrize("interrupt", [restart, crash])

@@ -1,5 +1,8 @@
 """Ports and data folders of the local servers: never two servers on one."""
 
+import errno
+import fcntl
+import os
 import socket
 import subprocess
 import sys
@@ -54,6 +57,22 @@ def test_folder_stays_in_use_until_the_last_heir_of_its_lock_has_ended(tmp_path:
         pass
     heir.communicate(b"\n")
     with locked(tmp_path, patience_s=0.1):
+        pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_file_system_without_locks_is_one_line_and_a_hint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some network drives have none; two servers on one folder would destroy it."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    expected = rf"^cannot lock the folder .*: {os.strerror(number)}\nHINT: .* local disk"
+    with pytest.raises(LocalServerError, match=expected), locked(tmp_path):
         pass
 
 
