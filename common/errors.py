@@ -4,6 +4,8 @@ The errors a person may see: one line that says what was tried, one HINT line th
 Everything raised on purpose derives from `HeartbeatError`; the exit code belongs to the class.
 """
 
+from common.text import visible
+
 
 class HeartbeatError(Exception):
     """
@@ -22,7 +24,7 @@ class HeartbeatError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\nHINT: {self.hint}"
+        return visible(f"{self.message}\nHINT: {self.hint}", keep="\n")
 
 
 class ConfigError(HeartbeatError):

@@ -8,13 +8,14 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from common import telemetry
 from common.errors import HeartbeatError
 from common.settings import Consumer, Logging, Producer
+from common.text import visible
 
 
 class StopFlag:
@@ -60,22 +61,30 @@ class StopFlag:
 def configure_logging(settings: Logging, *, service: str) -> None:
     """Send events to stdout: readable on a terminal, one JSON object a line otherwise, unless the settings say."""
     readable = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty()) if readable else structlog.processors.JSONRenderer()
-    )
+    # JSON is ASCII: it escapes every other character by itself.
+    console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    renderers: list[Processor] = [_escape, console] if readable else [structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            renderer,
+            *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape what a terminal would obey; other values than strings are shown by `repr`, which does so, too."""
+    return {
+        name: visible(value, keep="\n" if name == "exception" else "") if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def begin(service: str, log: Logging, own: Producer | Consumer) -> tuple[StopFlag, telemetry.Health]:

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from common.text import visible
 from local.demo_figures import Figures
 
 NORMAL_BPM: Final = range(60, 101)  # outside of it a heart rate is low or high, as the patients' view has it
@@ -79,7 +80,7 @@ def _latest(rows: Sequence[tuple[str, datetime, int]]) -> Panel:
     for customer, timestamp, bpm in rows:
         style = "green" if bpm in NORMAL_BPM else "red"
         moment = timestamp.astimezone().strftime("%H:%M:%S.%f")[:-3]
-        table.add_row(customer, moment, Text(f"{bpm:>3}", style=style))
+        table.add_row(Text(visible(customer)), moment, Text(f"{bpm:>3}", style=style))
     return Panel(table, title="newest rows", title_align="left", width=34)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from common.text import visible
 from local.child import Child
 from local.errors import LocalServerError
 
@@ -96,7 +97,7 @@ class Service:
                     fields = json.loads(line)
                     event = str(fields.pop("event"))
                 except (ValueError, KeyError, AttributeError, TypeError):  # no event: a traceback, a warning
-                    self._lines.append(line.rstrip())
+                    self._lines.append(visible(line.rstrip()))
                     continue
                 self._events[event] = (time.monotonic(), fields)
                 self._lines.append(readable(event, fields))
@@ -107,4 +108,4 @@ def readable(event: str, fields: Mapping[str, Any]) -> str:
     values = " ".join(
         f"{name}={value}" for name, value in fields.items() if name not in ("level", "timestamp", "service")
     )
-    return f"{fields.get('level', '')}: {event} {values}".rstrip()
+    return visible(f"{fields.get('level', '')}: {event} {values}".rstrip())

@@ -3,6 +3,7 @@
 import io
 import logging
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -80,6 +81,28 @@ def test_picture_fits_a_terminal_of_80_by_24() -> None:
     assert max(map(len, lines)) <= 80
     for word in ("01:01", "1,000/s", "998/s", "0.08 s", "60,123", "CUST-000042", "80.0%", "20.0%", "psql -h localhost"):
         assert any(word in line for line in lines), word
+
+
+def test_customer_is_shown_as_text_whatever_the_name_holds() -> None:
+    """Whoever may send to the topic could clear the screen, or have one name shown as another."""
+    name = "A\x1b[2J\x9bB\u202eC\u2028[red]:heart:"
+    rows = [(name, datetime(2026, 11, 22, 9, 0, tzinfo=UTC), 72)]
+
+    lines = drawn(replace(SCENE, figures=replace(SCENE.figures, latest=rows))).splitlines()
+
+    assert all(line.isprintable() for line in lines)
+    assert "A\\x1b[2J" in "".join(lines)
+
+
+def test_words_of_a_service_are_shown_as_text() -> None:
+    """They hold what PostgreSQL said of a row, and JSON's escapes are undone by then."""
+    service = speaking("""print('{"event": "refused", "row": "A\\\\u001b[2J\\\\u202e"}\\nraw \\x1b[2J')""")
+    service._child.wait(10)  # noqa: SLF001 - nobody else needs to wait for a service's own end
+
+    with pytest.raises(LocalServerError) as caught:
+        service.check()
+    assert service.said() == "\n    : refused row=A\\x1b[2J\\u202e\n    raw \\x1b[2J"
+    assert str(caught.value).replace("\n", "").isprintable()
 
 
 def test_nothing_yet_is_shown_as_such() -> None:

@@ -51,6 +51,19 @@ try:
 except ZeroDivisionError:
     log.exception("failed")
 """
+HOSTILE: Final = """
+import sys, structlog
+from common.runtime import configure_logging
+from common.settings import Logging
+configure_logging(Logging(format=sys.argv[1]), service="consumer")
+hostile = "A\\x1b[2J\\x07\\x7f\\x9b\\u202eB\\u2028\\ud800"
+log = structlog.get_logger()
+log.error(hostile, word=hostile, words=f"in {hostile}", several=[hostile], error=ValueError(hostile))
+try:
+    raise ValueError(hostile)
+except ValueError:
+    log.exception("failed")
+"""
 ENDS: Final = """
 import sys
 from common import errors, runtime
@@ -176,6 +189,16 @@ def test_console_is_readable_without_colours_in_a_file(start: Start) -> None:
     assert "count=1000" in output
     assert "service=consumer" in output
     assert "\x1b" not in output
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_log_is_text_whatever_a_message_holds(start: Start, form: str) -> None:
+    """A terminal obeys escape sequences: those of a customer's name could clear it, or hide lines of the log."""
+    output, errors = start(HOSTILE, form).communicate(timeout=DEADLINE_S)
+
+    assert errors == ""
+    assert output.count("[2J") == 6  # each is shown
+    assert all(line.isprintable() for line in output.split("\n"))
 
 
 def test_log_on_a_terminal_is_readable(start: Start) -> None:
