@@ -105,13 +105,14 @@ class PostgresServer(LocalServer):
         """
         try:
             os.chown(path, uid, -1)
-            status, refused = path.stat(), ""
         except OSError as error:
-            status, refused = path.stat(), f" ({error.strerror})"
+            raise LocalServerError(
+                f"cannot give {path} to PostgreSQL's user {uid}: {error.strerror}", hint="Run this as an ordinary user."
+            ) from error
+        status = path.stat()
         if status.st_uid != uid or status.st_mode & 0o077:
             raise LocalServerError(
-                f"cannot keep PostgreSQL's data in {self.data_dir}: "
-                f"files there cannot be made private to user {uid}{refused}",
-                hint="Move the project to a disk with Unix permissions, in your home folder say: "
-                "a Windows drive in WSL has none. Or run this as an ordinary user.",
+                f"cannot keep PostgreSQL's data in {self.data_dir}: that file system has no Unix permissions",
+                hint="Move the project to a disk that has them, such as your home folder's; "
+                "a Windows drive in WSL has none.",
             )
