@@ -1,7 +1,8 @@
 # `make help` lists the targets. Written for GNU make 3.81 (macOS) and any POSIX sh.
 
-# The first of these that is Python 3.11 to 3.13 and able to make a virtual environment.
-PYTHON ?= python3.13 python3.12 python3.11 python3
+# The first Python of these versions that is able to make a virtual environment; the images have the first one.
+VERSIONS := 3.13 3.12 3.11 3.14
+PYTHON ?= $(VERSIONS:%=python%) python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9
@@ -68,7 +69,8 @@ clean: ## remove the virtual environment and the caches, root's in /var/cache to
 # Without pip, for that takes seconds; a half-made environment has no stamp and is made again.
 $(VENV)/.made:
 	@for python in $(PYTHON); do \
-	  $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || continue; \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+	  case ' $(VERSIONS) ' in *" $$version "*) ;; *) found="$$found $$python ($$version)"; continue;; esac; \
 	  right=$$python; \
 	  $$python -c 'import ensurepip, venv' 2>/dev/null || continue; \
 	  $$python -m venv --clear --without-pip $(VENV) && touch $@ && exit 0; \
@@ -78,7 +80,7 @@ $(VENV)/.made:
 	  echo "cannot make a virtual environment: $$right has no ensurepip"; \
 	  echo "HINT: Install the missing part (Debian, Ubuntu: apt install python3-venv) and run make again."; \
 	else \
-	  echo "cannot find Python 3.11, 3.12 or 3.13: tried $(PYTHON)"; \
+	  echo "cannot find Python in one of the versions $(sort $(VERSIONS)): found$${found:- none}, tried $(PYTHON)"; \
 	  echo "HINT: Install one of them (Debian, Ubuntu: apt install python3 python3-venv), or name yours: make PYTHON=/path/to/python3"; \
 	fi >&2; exit 1
 
