@@ -50,9 +50,6 @@ class PostgresServer(LocalServer):
 
     def _prepare(self, lock: int) -> None:
         cluster = self.data_dir / "cluster"
-        user = ordinary_user()
-        if user:
-            self.data_dir.chmod(0o700)  # see postgres_programs
         if not cluster.exists():
             unfinished = self.data_dir / "cluster.part"  # gets its name when it is whole: a start may be interrupted
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -61,7 +58,7 @@ class PostgresServer(LocalServer):
             password.touch(mode=0o600)
             password.write_text(secrets.token_urlsafe(16) + "\n", encoding="ascii")
             for path in (unfinished, password):
-                self._keep_private(path, user.pw_uid if user else os.geteuid())
+                self._keep_private(path)
             initdb = invoke("initdb", unfinished, password)
             options = {
                 "pgdata": initdb.folder, "username": self.superuser, "pwfile": initdb.stdin, "auth": "scram-sha-256",
@@ -96,15 +93,18 @@ class PostgresServer(LocalServer):
     def _environment(self) -> Mapping[str, str]:
         return {**os.environ, "LC_ALL": "C"}  # English in its log, and no locale that this machine lacks
 
-    def _keep_private(self, path: Path, uid: int) -> None:
+    def _keep_private(self, path: Path) -> None:
         """
-        Give a file or folder to the user, and see that nobody else may open it.
+        Give a file or folder to PostgreSQL's user, and see that nobody else may open it.
 
         Raises:
             LocalServerError: The file system has no owners or permissions, or we may not set them.
         """
+        user = ordinary_user()
+        uid = user.pw_uid if user else os.geteuid()
         try:
-            os.chown(path, uid, -1)
+            if path.stat().st_uid != uid:
+                os.chown(path, uid, -1)
         except OSError as error:
             raise LocalServerError(
                 f"cannot give {path} to PostgreSQL's user {uid}: {error.strerror}", hint="Run this as an ordinary user."

@@ -81,7 +81,7 @@ def ordinary_user() -> pwd.struct_passwd | None:
 
 def invoke(name: str, folder: Path, stdin: Path = Path(os.devnull)) -> Invocation:
     """
-    Return how to call a program that works in `folder` and may read `stdin`.
+    Return how to call a program that works in `folder` and may read `stdin`; as root, close the folder above to others.
 
     Raises:
         LocalServerError: The programs are missing, cannot be copied, or lie where they cannot run.
@@ -95,12 +95,15 @@ def invoke(name: str, folder: Path, stdin: Path = Path(os.devnull)) -> Invocatio
                 hint='Move the project into a folder whose path has no ", $, `, \\ or line break.',
             )
         return Invocation([path], folder, stdin)
+    reachable = HERE.is_symlink()
+    if reachable:
+        folder.parent.chmod(0o700)
     numbers = str(user.pw_uid), str(user.pw_gid)
     become: list[str | Path] = [sys.executable, "-I", "-S", UNPRIVILEGED, *numbers, folder, stdin]
     packages = path.parents[3]
     return Invocation(
         [*become, shared_copy(packages) / path.relative_to(packages)],
-        HERE if HERE.exists() else folder,
+        HERE if reachable else folder,
         Path("/dev/stdin"),
     )
 

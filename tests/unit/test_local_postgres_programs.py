@@ -125,7 +125,7 @@ def test_disk_without_permissions_is_one_line_and_a_hint(tmp_path: Path) -> None
     folder.chmod(0o777)
 
     with pytest.raises(LocalServerError, match=r"^cannot keep PostgreSQL's data in .*\nHINT: .*a Windows drive in WSL"):
-        PostgresServer(tmp_path)._keep_private(folder, os.geteuid())  # noqa: SLF001 - needs a disk of another system
+        PostgresServer(tmp_path)._keep_private(folder)  # noqa: SLF001 - needs a disk of another system
 
 
 def test_make_clean_removes_what_lies_outside_of_the_checkout() -> None:
