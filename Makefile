@@ -74,7 +74,7 @@ $(VENV)/.made:
 	  right=$$python; \
 	  $$python -c 'import ensurepip, venv' 2>/dev/null || continue; \
 	  $$python -m venv --clear --without-pip $(VENV) && touch $@ && exit 0; \
-	  rm -rf $(VENV); exit 1; \
+	  rm -rf $(VENV); echo "HINT: Python says above why; no folder of the path may have a colon in its name." >&2; exit 1; \
 	done; \
 	if [ "$$right" ]; then \
 	  echo "cannot make a virtual environment: $$right has no ensurepip"; \
