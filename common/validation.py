@@ -65,7 +65,7 @@ class Decode:
     Judges payloads; used by one thread at a time.
 
     Args:
-        max_future: How far a timestamp may be ahead of the time the broker gave the record.
+        max_future: How far a timestamp may be ahead of the time of its record.
     """
 
     def __init__(self, max_future: timedelta) -> None:
@@ -79,7 +79,7 @@ class Decode:
 
         Args:
             payload: As it came; None for a tombstone.
-            appended_ms: The broker's time of the record, in milliseconds since 1970.
+            appended_ms: The record's time, in milliseconds since 1970; see `consumer.batch.judged_at_ms`.
         Returns:
             A heartbeat or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
             alone, so a record that is read again gets the same one.

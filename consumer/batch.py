@@ -1,15 +1,19 @@
 """What is read in one go and committed in one transaction: rows, quarantine and the offsets they came from."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from common.reasons import Reason
 from common.validation import Decode, Heartbeat, Heartbeats
 from consumer.postgres_rows import row
 
 PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
+LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
+# 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
+FIRST_BROKER_MS: Final = 1_293_840_000_000
 
 
 class Record(Protocol):
@@ -20,6 +24,19 @@ class Record(Protocol):
     def key(self) -> bytes | None: ...  # noqa: D102
     def value(self) -> bytes | None: ...  # noqa: D102
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
+
+
+def judged_at_ms(record: Record, clock_ms: int) -> int:
+    """
+    Return the time by which a record's timestamp counts as future, in milliseconds since 1970.
+
+    Args:
+        record: With `LogAppendTime`, the broker's time decides alone: the verdict is the same whenever it is read.
+            A topic with `CreateTime` holds the sender's time, which may be seconds, 0 or -1.
+        clock_ms: The consumer's clock; it decides where it is later than a sender's time.
+    """
+    kind, record_ms = record.timestamp()
+    return record_ms if kind == LOG_APPEND_TIME else max(record_ms, clock_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +99,26 @@ class Batch:
     rejected: list[Rejected]
     newest_ms: int
     minutes: set[int]  # of the rows, since 1970: their rollups become outdated
+    clock_ms: int  # when it was decoded, see judged_at_ms
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> "Batch":
         """Decode every record; each ends in exactly one of `rows` and `rejected`."""
-        batch = cls(generation, slices, [], [], [], 0, set())
+        batch = cls(generation, slices, [], [], [], 0, set(), time.time_ns() // 1_000_000)
         for part in slices:
             if not part.records:
                 continue
             appended_ms = [record.timestamp()[1] for record in part.records]
-            batch.newest_ms = max(batch.newest_ms, appended_ms[-1])
+            if appended_ms[-1] >= FIRST_BROKER_MS:
+                batch.newest_ms = max(batch.newest_ms, appended_ms[-1])
             first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
             records, ids = part.records, [first_id | record.offset() for record in part.records]
             payloads = [record.value() for record in records]
-            heartbeats = decode.all(payloads, appended_ms)
+            heartbeats = decode.all(payloads, appended_ms)  # what it accepts by a sender's time is good by a later one
+            if heartbeats is None:
+                record_ms, appended_ms = appended_ms, [judged_at_ms(one, batch.clock_ms) for one in records]
+                if appended_ms != record_ms:
+                    heartbeats = decode.all(payloads, appended_ms)
             if heartbeats is None:
                 judged = list(zip(ids, records, map(decode, payloads, appended_ms), strict=True))
                 batch.rejected += [

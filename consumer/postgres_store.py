@@ -17,7 +17,7 @@ from common.reasons import Reason
 from common.settings import Credentials, Settings
 from common.timestamps import EPOCH
 from consumer import postgres_ledger
-from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.batch import Batch, Rejected, TopicIdentity, judged_at_ms
 from consumer.postgres_errors import is_taken_id
 from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of
 from consumer.postgres_session import Session
@@ -92,7 +92,7 @@ class PostgresStore:
                 rejected = [*batch.rejected, *copy(connection, batch)]
                 # After that, no new lock but for a moment: whoever waits for the batch before must not be in its way.
                 wait_until_confirmed()
-                self._quarantine(connection, topic, rejected)
+                self._quarantine(connection, topic, rejected, batch.clock_ms)
                 self._advance(connection, batch, rejected)
             return rejected
 
@@ -154,7 +154,9 @@ class PostgresStore:
             with connection.cursor().copy(COPY_HEARTBEATS) as copy:
                 copy.write(block(rows))
 
-    def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
+    def _quarantine(
+        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+    ) -> None:
         if not rejected:
             return
         with connection.cursor().copy(COPY_REJECTED) as copy:
@@ -170,7 +172,8 @@ class PostgresStore:
                         payload if payload is None else payload[: self._max_payload_bytes],
                         len(payload or b""),
                         one.reason,
-                        EPOCH + timedelta(milliseconds=max(0, min(record.timestamp()[1], 253_402_300_799_999))),
+                        EPOCH
+                        + timedelta(milliseconds=max(0, min(judged_at_ms(record, clock_ms), 253_402_300_799_999))),
                     )
                 )
 

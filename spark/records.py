@@ -9,18 +9,23 @@ from common.validation import Decode
 from consumer.batch import Batch, Slice
 
 # Of the Kafka source's columns; the time comes as a number, for a calendar of Spark's own has no part in this.
-COLUMNS: Final = ("partition", "offset", "unix_millis(timestamp) AS appended_ms", "key", "value")
+# The type's numbers become those of `consumer.batch.Record.timestamp`: Spark counts from -1, a time that is missing.
+COLUMNS: Final = (
+    "partition", "offset", "timestampType + 1 AS timestamp_type", "unix_millis(timestamp) AS record_ms", "key", "value"
+)  # fmt: skip
 
 
 class Row:
     """One Kafka record, with the methods of a `consumer.batch.Record`."""
 
-    __slots__ = ("_appended_ms", "_key", "_offset", "_partition", "_value")
+    __slots__ = ("_key", "_offset", "_partition", "_timestamp", "_value")
 
-    def __init__(self, partition: int, offset: int, appended_ms: int, key: bytes | None, value: bytes | None) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - the columns above
+        self, partition: int, offset: int, timestamp_type: int, record_ms: int, key: bytes | None, value: bytes | None
+    ) -> None:
         self._partition = partition
         self._offset = offset
-        self._appended_ms = appended_ms
+        self._timestamp = timestamp_type, record_ms
         self._key = key
         self._value = value
 
@@ -41,8 +46,8 @@ class Row:
         return self._value
 
     def timestamp(self) -> tuple[int, int]:
-        """Give what kind of time it has (not told apart here) and the time, in milliseconds since 1970."""
-        return 0, self._appended_ms
+        """Give what kind of time it has (2: the broker's) and the time, in milliseconds since 1970."""
+        return self._timestamp
 
 
 def rows_of(part: pa.RecordBatch) -> list[Row]:

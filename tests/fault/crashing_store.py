@@ -27,8 +27,10 @@ class CrashingStore(PostgresStore):
         if self.crash_at == point:
             raise CrashError(point)
 
-    def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
-        super()._quarantine(connection, topic, rejected)
+    def _quarantine(
+        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+    ) -> None:
+        super()._quarantine(connection, topic, rejected, clock_ms)
         self._reach("after-quarantine")
         if self.stalled and self.go_on:
             self.stalled.set()

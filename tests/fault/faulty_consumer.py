@@ -50,8 +50,10 @@ class FaultyStore(PostgresStore):
                 copy.write(whole[len(whole) // 2 :])
         self._reach("after-copy")
 
-    def _quarantine(self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected]) -> None:
-        super()._quarantine(connection, topic, rejected)
+    def _quarantine(
+        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+    ) -> None:
+        super()._quarantine(connection, topic, rejected, clock_ms)
         self._reach("after-quarantine")
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.conftest import StartService
 from tests.corpus.hostile import CASES
+from tests.integration.test_record_times import RECORD_TIMES_MS, SENDERS_CLOCKS, send_with_times
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 from tests.spark.conftest import StartSpark
 
@@ -46,3 +47,16 @@ def test_hostile_corpus_becomes_the_same_rows_in_both_engines(
         assert database.query(table) == other_database.query(table)
     assert database.query("SELECT sum(skipped) > 600 FROM kafka_ledger") == [(True,)]
     assert start("consumer", "verify", "--full", POSTGRESQL_DATABASE=other_database.name).wait() == 0
+
+
+def test_senders_record_times_condemn_no_event_in_spark_either(
+    start_spark: StartSpark, topic: Topic, database: Database
+) -> None:
+    """Spark tells the kinds of a record's time apart by other numbers than the consumer's client."""
+    topic.create(6, **SENDERS_CLOCKS)
+    sent = heartbeats(100)
+    send_with_times(topic, sent, RECORD_TIMES_MS)
+    start_spark()
+    eventually(lambda: database.passed() == topic.ends(), within_s=200)
+
+    assert database.lost_and_surplus(sent) == ([], [])

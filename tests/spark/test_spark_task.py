@@ -48,7 +48,8 @@ def run(job: Job, *ranges: range) -> Outcome:
             {
                 "partition": pa.array([0] * len(offsets), pa.int32()),
                 "offset": pa.array(offsets, pa.int64()),
-                "appended_ms": pa.array([1_800_000_000_000] * len(offsets), pa.int64()),
+                "timestamp_type": pa.array([2] * len(offsets), pa.int32()),
+                "record_ms": pa.array([1_800_000_000_000] * len(offsets), pa.int64()),
                 "key": pa.array([None] * len(offsets), pa.binary()),
                 "value": pa.array([encode(SENT[offset]) for offset in offsets], pa.binary()),
             }

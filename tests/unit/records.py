@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from consumer.batch import LOG_APPEND_TIME
 from tests.corpus.case import USUAL_MS, event
 
 GOOD = event()
@@ -15,6 +16,7 @@ class MemoryRecord:
     place: int
     payload: bytes | None = GOOD
     appended_ms: int = USUAL_MS
+    timestamp_type: int = LOG_APPEND_TIME
 
     def partition(self) -> int:
         """Give the partition it stands in."""
@@ -34,4 +36,4 @@ class MemoryRecord:
 
     def timestamp(self) -> tuple[int, int]:
         """Give the kind of its time (2: the broker's) and the milliseconds since 1970."""
-        return 2, self.appended_ms
+        return self.timestamp_type, self.appended_ms

@@ -1,14 +1,17 @@
 """A batch loses no record between decoding and the books."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import confluent_kafka
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
 from common.validation import Decode
-from consumer.batch import Batch, Rejected, Slice
+from consumer.batch import FIRST_BROKER_MS, Batch, Rejected, Slice
 from consumer.postgres_rows import id_of
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
@@ -127,3 +130,53 @@ def test_newest_record_is_known_across_partitions() -> None:
 
     assert Batch.of(parts, 1, Decode(MAX_FUTURE)).newest_ms == USUAL_MS + 7
     assert Batch.of([], 1, Decode(MAX_FUTURE)).newest_ms == 0
+
+
+# What senders write where they decide (CreateTime): seconds, nothing, 0; a message format without times gives -1.
+SENDERS_TIMES: Final = [
+    (confluent_kafka.TIMESTAMP_CREATE_TIME, 1_735_689_600),
+    (confluent_kafka.TIMESTAMP_CREATE_TIME, 0),
+    (confluent_kafka.TIMESTAMP_CREATE_TIME, -1),
+    (confluent_kafka.TIMESTAMP_NOT_AVAILABLE, -1),
+]
+
+
+@pytest.mark.parametrize(("kind", "record_ms"), SENDERS_TIMES)
+def test_senders_time_that_is_no_time_condemns_no_event(kind: int, record_ms: int) -> None:
+    """The consumer's clock is later and decides; an event that is ahead of the clock, too, is still refused."""
+    ahead = datetime.now(UTC) + timedelta(days=2)
+    payloads = [event(), event(timestamp=f'"{ahead.isoformat()}"'), b"broken", event()]
+    records = [MemoryRecord(0, n, payload, record_ms, kind) for n, payload in enumerate(payloads)]
+
+    mixed = Batch.of([Slice(0, 0, 4, records)], 1, Decode(MAX_FUTURE))
+    good = Batch.of([Slice(0, 0, 1, records[:1]), Slice(1, 0, 1, records[3:])], 1, Decode(MAX_FUTURE))
+
+    assert [id_of(row) & LAST_OFFSET for row in mixed.rows] == [0, 3]
+    assert [one.reason for one in mixed.rejected] == ["timestamp_future", "not_json"]
+    assert len(good.rows) == 2
+    assert good.newest_ms == 0  # an age of 56 years would be shown otherwise
+
+
+def test_each_record_is_judged_by_its_own_kind_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic's setting can change between two records of a batch; a broker's time never yields to our clock."""
+    clock_ms = USUAL_MS + 10 * 86_400_000
+    monkeypatch.setattr(time, "time_ns", lambda: clock_ms * 1_000_000)
+    later = event(timestamp=f'"{datetime.fromtimestamp(clock_ms / 1000, UTC).isoformat()}"')
+    kinds = [confluent_kafka.TIMESTAMP_LOG_APPEND_TIME, confluent_kafka.TIMESTAMP_CREATE_TIME]
+    records = [MemoryRecord(0, n, later, USUAL_MS, kind) for n, kind in enumerate([*kinds, kinds[0]])]
+
+    batch = Batch.of([Slice(0, 0, 3, records)], 1, Decode(MAX_FUTURE))
+
+    assert [id_of(row) & LAST_OFFSET for row in batch.rows] == [1]
+    assert [one.reason for one in batch.rejected] == ["timestamp_future"] * 2
+
+
+def test_senders_time_that_is_later_than_our_clock_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer whose clock is slow refuses nothing that the sender's own time explains."""
+    monkeypatch.setattr(time, "time_ns", lambda: FIRST_BROKER_MS * 1_000_000)
+    record = MemoryRecord(0, 0, timestamp_type=confluent_kafka.TIMESTAMP_CREATE_TIME)
+
+    batch = Batch.of([Slice(0, 0, 1, [record])], 1, Decode(MAX_FUTURE))
+
+    assert len(batch.rows) == 1
+    assert batch.newest_ms == USUAL_MS
