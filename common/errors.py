@@ -43,6 +43,12 @@ class BooksError(HeartbeatError):
     exit_code = 3
 
 
+class StoppedError(HeartbeatError):
+    """A person pressed Ctrl-C before a command was through."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it
+
+
 def one_line(error: BaseException) -> str:
     """Give the first line of an error's text: drivers append whole paragraphs."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

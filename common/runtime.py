@@ -8,12 +8,13 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from common import telemetry
-from common.errors import HeartbeatError
+from common.errors import HeartbeatError, StoppedError
 from common.settings import Consumer, Logging, Producer
 from common.text import visible
 
@@ -58,11 +59,19 @@ class StopFlag:
         self.set()
 
 
-def configure_logging(settings: Logging, *, service: str) -> None:
-    """Send events to stdout: readable on a terminal, one JSON object a line otherwise, unless the settings say."""
-    readable = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
+def configure_logging(settings: Logging, *, service: str, out: TextIO | None = None) -> None:
+    """
+    Send events to `out`: readable on a terminal, one JSON object a line otherwise, unless the settings say.
+
+    Args:
+        settings: Format and level.
+        service: Named in each line.
+        out: stdout if it is not given. A command whose results are on stdout logs to stderr.
+    """
+    out = out or sys.stdout
+    readable = settings.format == "console" or (settings.format == "auto" and out.isatty())
     # JSON is ASCII: it escapes every other character by itself.
-    console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    console = structlog.dev.ConsoleRenderer(colors=out.isatty())
     renderers: list[Processor] = [_escape, console] if readable else [structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
@@ -73,7 +82,7 @@ def configure_logging(settings: Logging, *, service: str) -> None:
             *renderers,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
@@ -121,18 +130,25 @@ def prepare_for_batches() -> None:
     sys.setswitchinterval(0.001)
 
 
-def run(service: str, main: Callable[[], int]) -> int:
+def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> int:
     """
-    Run a service and turn its ending into an exit code.
+    Run a service or a command and turn its ending into an exit code.
 
+    Args:
+        service: Named in each line of the log.
+        main: What to run.
+        out: Where to log to if `main` fails before it has configured the log.
     Returns:
         What `main` returns; the error's own code for a `HeartbeatError`, which is logged as one line with its hint;
         1 for a defect, with its traceback, since only we can mend that.
     """
     try:
-        return main()
+        try:
+            return main()
+        except KeyboardInterrupt:
+            raise StoppedError("stopped by Ctrl-C", hint="Nothing is left half done; run it again.") from None
     except HeartbeatError as error:
         if not structlog.is_configured():  # the settings that say how to log are what is wrong
-            configure_logging(Logging(), service=service)
+            configure_logging(Logging(), service=service, out=out)
         structlog.get_logger().error(error.message, hint=error.hint)
         return error.exit_code

@@ -3,10 +3,11 @@
 import argparse
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from common import runtime
-from common.settings import load, load_credentials
+from common.settings import Settings, load, load_credentials
 from common.validation import Decode
 from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
@@ -30,22 +31,30 @@ def main(arguments: list[str] | None = None) -> int:
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
     given = parser.parse_args(arguments)
     if given.command == "replay":
-        return runtime.run(SERVICE, lambda: judge_anew(given.config, reason=given.reason, dry_run=given.dry_run))
+        command = partial(judge_anew, given.config, reason=given.reason, dry_run=given.dry_run)
+        return runtime.run(SERVICE, command, out=sys.stderr)
     if given.command == "verify":
-        return runtime.run(SERVICE, lambda: check_books(given.config, full=given.full))
+        return runtime.run(SERVICE, partial(check_books, given.config, full=given.full), out=sys.stderr)
     return runtime.run(SERVICE, lambda: consume(given.config))
 
 
 def check_books(config: Path, *, full: bool) -> int:
     """Print the books; 1 if they do not add up."""
-    balanced = verify.check(load(config), load_credentials(), full=full, say=print)
+    balanced = verify.check(load_for_command(config), load_credentials(), full=full, say=print)
     return 0 if balanced else 1
 
 
 def judge_anew(config: Path, *, reason: str | None, dry_run: bool) -> int:
     """Move what is valid by now out of quarantine."""
-    replay.replay(load(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
+    replay.replay(load_for_command(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
     return 0
+
+
+def load_for_command(config: Path) -> Settings:
+    """Read the settings, and log as they say, but to stderr: stdout is for the command's results."""
+    settings = load(config)
+    runtime.configure_logging(settings.logging, service=SERVICE, out=sys.stderr)
+    return settings
 
 
 def consume(config: Path) -> int:

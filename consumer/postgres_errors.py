@@ -46,7 +46,7 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
                 return ConfigError(f"cannot connect to {where} as {credentials.username}: {reason}", hint=hint)
         return OutageError(
             f"cannot {tried} in {where}: {reason}",
-            hint="Check that it runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address; retrying.",
+            hint="Check that it runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address.",
         )
     words = one_line(error)
     state = error.sqlstate or type(error).__name__

@@ -1,33 +1,43 @@
 """Quarantined messages get a second hearing: what today's rules accept moves to `heartbeats`, each exactly once."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from psycopg import Connection
 from psycopg import errors as pg
 
-from common.errors import OutageError
+from common.errors import OutageError, StoppedError
 from common.reasons import Reason
 from common.settings import Credentials, Settings
 from common.timestamps import EPOCH
-from common.validation import Decode
+from common.validation import Decode, Heartbeat
 from consumer.postgres_session import Session
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
+CHUNK_BYTES: Final = 16 * 1024 * 1024  # of payloads, before the last of them: bounds memory, whatever their size
 
 # One chunk at a time across all replays; locking the rows instead would ask for the right to change the quarantine.
 ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('heartbeat replay', 0))"
-# A payload that was cut is no longer what its sender wrote.
+# A payload that was cut is no longer what its sender wrote. Older versions noted a sender's time (CreateTime) as
+# appended_at, even seconds, 0 or -1. No broker gave a time before Kafka existed: judge by rejected_at, if it is later.
 TAKE: Final = """
-SELECT id, payload, appended_at, reason FROM rejected_heartbeats
-WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
-  AND (%(reason)s::text IS NULL OR reason = %(reason)s OR starts_with(reason, %(reason)s || ':'))
-ORDER BY id LIMIT %(chunk)s
+SELECT id, payload, (extract(epoch FROM judged_at) * 1000)::bigint
+FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDER BY id) AS bytes,
+             CASE WHEN appended_at < '2011-01-01 00:00:00+00' THEN greatest(appended_at, rejected_at)
+                  ELSE appended_at END AS judged_at
+      FROM (SELECT * FROM rejected_heartbeats
+            WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
+              AND (%(reason)s::text IS NULL OR reason = %(reason)s OR starts_with(reason, %(reason)s || ':'))
+            ORDER BY id LIMIT %(messages)s) AS found) AS numbered
+WHERE bytes - payload_length < %(bytes)s
+ORDER BY id
 """
+# Another replay may have moved them since they were judged.
+STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
 STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "DELETE FROM rejected_heartbeats WHERE id = ANY (%s)"
@@ -40,6 +50,14 @@ FROM (SELECT (place).generation, (place).partition, count(*)
       FROM (SELECT kafka_place(id) AS place FROM unnest(%s::bigint[]) AS id) AS places GROUP BY 1, 2) AS moved
 WHERE ledger.generation = moved.generation AND ledger.partition = moved.partition
 """
+
+
+class Taken(NamedTuple):
+    """A quarantined message, and the time by which its timestamp counts as future."""
+
+    row_id: int
+    payload: bytes
+    judged_at_ms: int
 
 
 @dataclass
@@ -67,55 +85,72 @@ def replay(
     Raises:
         OutageError, ConfigError: The database does not answer; what was committed before stays so, and a second
             replay goes on from there.
+        StoppedError: Ctrl-C; the same holds.
     """
     session = Session(settings, credentials, "heartbeat-replay")
     decode = Decode(timedelta(seconds=settings.consumer.max_future_s))
     outcome = Outcome()
-    after: int | None = -1
+    after = -1
     try:
-        while after is not None:
-            step = partial(_replay_chunk, decode=decode, after=after, reason=reason, outcome=outcome, dry_run=dry_run)
-            after = session.run("replay the quarantine", step)
+        while taken := session.run("read the quarantine", partial(_take, after=after, reason=reason)):
+            after = taken[-1].row_id
+            good, kept = _judge(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
+            moved, refused = session.run("replay the quarantine", partial(_move, good=good, dry_run=dry_run))
+            outcome.moved += len(moved)
+            outcome.kept += kept + refused
+    except KeyboardInterrupt:
+        raise StoppedError(
+            f"replay stopped: {0 if dry_run else outcome.moved} messages moved to heartbeats so far",
+            hint="They stay there; run it again to go on with the rest.",
+        ) from None
     finally:
         session.close()
     say(f"{outcome.moved} messages {'would move' if dry_run else 'moved'} to heartbeats")
-    for kept, count in outcome.kept.most_common():
-        say(f"{count} stay in quarantine: {kept}")
+    for why, count in outcome.kept.most_common():
+        say(f"{count} stay in quarantine: {why}")
     return outcome
 
 
-def _replay_chunk(  # noqa: PLR0913 - one step of the loop above
-    connection: Connection, *, decode: Decode, after: int, reason: str | None, outcome: Outcome, dry_run: bool
-) -> int | None:
-    """Replay the messages behind id `after` in one transaction; the last id looked at, None when there are no more."""
+def _take(connection: Connection, after: int, reason: str | None) -> list[Taken]:
+    given = {"after": after, "reason": reason, "messages": CHUNK, "bytes": CHUNK_BYTES}
+    # In binary, a payload takes half of the memory that its hexadecimal text takes.
+    return [Taken(*row) for row in connection.execute(TAKE, given, binary=True)]
+
+
+def _judge(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Heartbeat], Counter[str]]:
+    good: dict[int, Heartbeat] = {}
+    kept: Counter[str] = Counter()
+    for row_id, payload, judged_at_ms in taken:
+        verdict = decode(payload, judged_at_ms)
+        if isinstance(verdict, Reason):
+            kept[verdict] += 1
+        else:
+            good[row_id] = verdict
+    return good, kept
+
+
+def _move(connection: Connection, good: Mapping[int, Heartbeat], *, dry_run: bool) -> tuple[list[int], Counter[str]]:
+    """Move heartbeats in one transaction; the ids of those that moved, and why PostgreSQL refused the others."""
     moved: list[int] = []
-    minutes: list[int] = []
     kept: Counter[str] = Counter()
     with connection.transaction(force_rollback=dry_run):
         connection.execute(ONE_AT_A_TIME)
-        taken = connection.execute(TAKE, {"after": after, "reason": reason, "chunk": CHUNK}).fetchall()
-        for row_id, payload, appended_at, _ in taken:
-            verdict = decode(payload, (appended_at - EPOCH) // timedelta(milliseconds=1))
-            if isinstance(verdict, Reason):
-                kept[verdict] += 1
-                continue
+        for (row_id,) in connection.execute(STILL_THERE, (list(good),)).fetchall():
+            heartbeat = good[row_id]
             try:
                 with connection.transaction():
-                    timestamp = EPOCH + timedelta(microseconds=verdict.time_us)
-                    connection.execute(STORE, (row_id, verdict.customer_id, timestamp, verdict.heart_rate))
+                    timestamp = EPOCH + timedelta(microseconds=heartbeat.time_us)
+                    connection.execute(STORE, (row_id, heartbeat.customer_id, timestamp, heartbeat.heart_rate))
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
-                minutes.append(verdict.time_us // 60_000_000)
         if connection.execute(RELEASE, (moved,)).rowcount != len(moved):
             raise OutageError(
                 "cannot replay the quarantine: messages vanished from it meanwhile",
                 hint="Retention dropped them at this moment; run the replay again.",
             )
         connection.execute(REBOOK, (moved,))
-        connection.execute(NOTE, (minutes,))
-    outcome.moved += len(moved)
-    outcome.kept += kept
-    return taken[-1][0] if taken else None
+        connection.execute(NOTE, ([good[row_id].time_us // 60_000_000 for row_id in moved],))
+    return moved, kept

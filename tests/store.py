@@ -11,12 +11,19 @@ from tests.pipeline import Database
 Store = TypeVar("Store", bound=PostgresStore)
 
 
-def open_store(kind: type[Store], database: Database) -> Store:
-    """Make a store of this kind; no variable and no .env has a say."""
+def settings_on(database: Database) -> Settings:
+    """Give settings whose PostgreSQL is the test's; no variable and no .env has a say."""
     server = database.server
-    settings = Settings().model_copy(update={"postgresql": PostgreSQL(host=server.host, port=server.port)})
+    return Settings().model_copy(update={"postgresql": PostgreSQL(host=server.host, port=server.port)})
+
+
+def credentials_for(database: Database) -> Credentials:
+    """Give the superuser's credentials for the test's database."""
+    server = database.server
     password = SecretStr(server.password)
-    return kind(
-        settings,
-        Credentials.model_construct(username=server.superuser, password=password, database=database.name),
-    )
+    return Credentials.model_construct(username=server.superuser, password=password, database=database.name)
+
+
+def open_store(kind: type[Store], database: Database) -> Store:
+    """Make a store of this kind on the test's database."""
+    return kind(settings_on(database), credentials_for(database))

@@ -52,3 +52,40 @@ def test_senders_record_times_condemn_no_event(start: StartService, topic: Topic
         "SELECT reason, count(*), bool_and(appended_at BETWEEN now() - interval '1 min' AND now())"
         " FROM rejected_heartbeats GROUP BY 1"
     ) == [("timestamp_future", 10, True)]
+
+
+def test_replay_frees_what_a_senders_record_time_condemned(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """Older versions noted a sender's time as the verdict's; none from before Kafka existed can be a broker's."""
+    topic.create()
+    good = heartbeats(100, start=datetime.now(UTC) + timedelta(seconds=20))
+    topic.send((row[0].encode(), encode(row)) for row in good)
+    start("consumer", HEARTBEAT_CONSUMER__MAX_FUTURE_S="0")
+    eventually(lambda: database.passed() == topic.ends())
+    assert database.count() == 0
+    database.query(
+        "UPDATE rejected_heartbeats SET appended_at = to_timestamp(id % 3 * extract(epoch FROM now()) / 1000)"
+    )
+    replay = start("consumer", "replay", HEARTBEAT_CONSUMER__MAX_FUTURE_S="60")
+
+    assert replay.wait() == 0
+    assert "100 messages moved" in replay.text()
+    assert database.lost_and_surplus(good) == ([], [])
+    assert start("consumer", "verify", "--full").wait() == 0
+
+
+def test_replay_believes_a_brokers_time_whatever_the_clock_says(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """With `LogAppendTime` a verdict is the same whenever it is made, also by the replay of years later."""
+    topic.create()
+    topic.send((row[0].encode(), encode(row)) for row in heartbeats(10, start=datetime.now(UTC) + timedelta(days=2)))
+    start("consumer")
+    eventually(lambda: database.passed() == topic.ends())
+    database.query("UPDATE rejected_heartbeats SET rejected_at = now() + interval '10 days'")
+    replay = start("consumer", "replay")
+
+    assert replay.wait() == 0
+    assert "10 stay in quarantine: timestamp_future" in replay.text()
+    assert database.count() == 0
