@@ -3,17 +3,22 @@ How fast a waiting topic becomes rows, against plain COPY of the same rows into 
 
 Consumers start before a gate (a lock on the ledger), so that neither starting nor joining the group is measured; the
 gate opens once every one of them holds its partitions. Floor and consumers take turns on one server.
+
+With `--backlog`: messages of earlier days, whose partitions are not there yet, against as many of today; and the
+longest time in which a partition's ledger did not move.
 """
 
 import argparse
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 import psycopg
+from psycopg.sql import SQL, Identifier
 
 from benchmarks.stack import Stack, readings, stack, wait_until
 
@@ -25,6 +30,13 @@ DUMP: Final = 'COPY (SELECT id, "timestamp", heart_rate, customer_id FROM heartb
 WAITING: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heartbeat-consumer' AND wait_event_type = 'Lock'"
 )
+BACKLOGS: Final = {"today": (0,), "five days ago": (5,), "six days in turn": (5, 2, 4, 1, 3, 0)}  # days ago
+EARLIER_DAYS: Final = """
+SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
+  AND relname < 'heartbeats_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD')
+"""
+PLACES: Final = "SELECT partition, next_offset FROM kafka_ledger"
 
 
 @dataclass
@@ -97,6 +109,48 @@ def measure(running: Stack, rows: int, rounds: int, consumers: list[int], **sett
             yield f"{number} consumer{'s' if number > 1 else ''}", drain(running, number, rows, **settings)
 
 
+def measure_backlog(running: Stack, rows: int, rounds: int, **settings: str) -> Iterator[tuple[str, Run]]:
+    """Give backlogs of several days in turn, round after round; a first one, which warms everything up, is left out."""
+    for name, days in BACKLOGS.items():
+        running.make_topic(name.replace(" ", "-"), readings(rows, 1000, days_ago=days))
+    for number in range(-1, rounds * len(BACKLOGS)):
+        name = list(BACKLOGS)[max(number, 0) % len(BACKLOGS)]
+        for (day,) in running.connection.execute(EARLIER_DAYS).fetchall():
+            running.connection.execute(SQL("DROP TABLE {}").format(Identifier(day)))
+        with longest_pause(running, name):
+            run = drain(running, 1, rows, name.replace(" ", "-"), **settings)
+        if number >= 0:
+            yield name, run
+
+
+@contextmanager
+def longest_pause(running: Stack, name: str) -> Iterator[None]:
+    """Watch the ledger meanwhile, and print the longest time in which one of its partitions did not move."""
+    done = threading.Event()
+    paused = 0.0
+
+    def watch() -> None:
+        nonlocal paused
+        moved: dict[int, tuple[int, float]] = {}
+        with psycopg.connect(running.postgres.conninfo(running.database), autocommit=True) as connection:
+            while not done.wait(0.02):
+                for partition, offset in connection.execute(PLACES):
+                    before, since = moved.get(partition, (offset, time.monotonic()))
+                    if offset != before and before:  # the first step is the gate's
+                        paused = max(paused, time.monotonic() - since)
+                    if offset != before or partition not in moved:
+                        moved[partition] = offset, time.monotonic()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watching.join()
+        print(f"{name:34} longest pause of a partition {paused:.2f} s", flush=True)
+
+
 def arguments(name: str, description: str | None, rows: int, rounds: int) -> argparse.ArgumentParser:
     """Make the parser of a benchmark that drains a topic."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
@@ -126,8 +180,12 @@ def main() -> None:
     """Measure and print."""
     parser = arguments("drain", __doc__, 2_000_000, 5)
     parser.add_argument("--consumers", type=int, nargs="*", default=[1, 2], help="how many (default: %(default)s)")
+    parser.add_argument("--backlog", action="store_true", help="of earlier days, against today's")
     given = parser.parse_args()
     with stack() as running:
+        if given.backlog:
+            collect(measure_backlog(running, given.rows, given.rounds, **dict(given.set)))
+            return
         running.make_topic(TOPIC, readings(given.rows, 1000))
         collect(measure(running, given.rows, given.rounds, given.consumers, **dict(given.set)))
 

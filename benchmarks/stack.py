@@ -205,16 +205,21 @@ def open_database(server: PostgresServer, name: str) -> Iterator[psycopg.Connect
         yield connection
 
 
-def readings(count: int, customers: int, seed: int = 1) -> Iterator[Messages]:
-    """Give `count` messages as the producer would send them, one second of all customers after the other, up to now."""
+def readings(count: int, customers: int, seed: int = 1, days_ago: Sequence[int] = (0,)) -> Iterator[Messages]:
+    """
+    Give `count` messages as the producer would send them, one second of all customers after the other, up to now.
+
+    With several `days_ago`, each second is that of another day, in turn.
+    """
     rates, encoder = HeartRates(customers, 1.0, seed), Encoder(customers)
     seconds = -(-count // customers)
     start = datetime.now(UTC) - timedelta(seconds=seconds)
+    days = [timedelta(days=ago) for ago in days_ago]
     block = min(customers, 1000)
     for second in range(seconds):
         for first in range(0, customers, block):
             last = min(first + block, customers, first + count)
-            at = start + timedelta(seconds=second + first / customers)
+            at = start + timedelta(seconds=second + first / customers) - days[second % len(days)]
             messages = encoder.encode(first, rates.read(first, last).tolist(), at)[:count]
             count -= len(messages)
             if messages:

@@ -18,7 +18,8 @@ from common.settings import Credentials, Settings
 from common.timestamps import EPOCH
 from consumer import postgres_ledger
 from consumer.batch import Batch, Rejected, TopicIdentity, judged_at_ms
-from consumer.postgres_errors import is_taken_id
+from consumer.postgres_days import Days
+from consumer.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of
 from consumer.postgres_session import Session
 
@@ -47,6 +48,7 @@ class PostgresStore:
         self._session = Session(settings, credentials, APPLICATION_NAME)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
+        self._days = Days(settings.consumer.retention_days)
         self._refused_in_a_row = 0
         self.end_blockers = self._session.end_blockers
         self.close = self._session.close
@@ -97,6 +99,7 @@ class PostgresStore:
             return rejected
 
         def write(connection: Connection) -> list[Rejected]:
+            self._days.prepare(connection, batch.minutes)
             try:
                 try:
                     return transact(connection, self._copy_at_once)
@@ -130,7 +133,7 @@ class PostgresStore:
                     self._copy_rows(connection, batch.rows[part.start : part.stop])
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
-                if is_taken_id(error):
+                if is_taken_id(error) or is_partition_made_meanwhile(error):
                     raise
                 if len(part) > 1:
                     middle = part.start + len(part) // 2

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS heartbeats (
     PRIMARY KEY (id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
 
--- No timestamp is refused: what has no day of its own waits here until it gets one.
+-- No timestamp is refused: what has no day of its own is stored here.
 CREATE TABLE IF NOT EXISTS heartbeats_default PARTITION OF heartbeats DEFAULT;
 
 CREATE INDEX IF NOT EXISTS idx_timestamp ON heartbeats ("timestamp");
@@ -50,38 +50,71 @@ COMMENT ON COLUMN heartbeats.customer_id IS 'Customer, 1 to 64 characters, e.g. 
 COMMENT ON COLUMN heartbeats."timestamp" IS 'When the heart rate was taken, by the sender''s clock';
 COMMENT ON COLUMN heartbeats.heart_rate IS 'Beats per minute, 1 to 300';
 
--- Builds the day's table aside and then attaches it, so that writers to other days wait for nothing and those to the
--- default partition only for the blink of the attachment; rows that waited in the default partition move along.
-CREATE OR REPLACE FUNCTION make_heartbeats_partition(day date) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+-- Gives a stretch of time a partition of its own; rows of that time that wait in the default partition move along. False
+-- if there is one already, if another partition holds a part of that time, or if so many rows wait (`most`: 0.2 s)
+-- that moving them would hold up their writers: they are as safe where they are, and retention finds them there, too.
+-- Lock order, as in DROP TABLE: the table, then its default partition. The first lock lets one session at a time in, the
+-- second waits for those who write to the default partition, and nobody else.
+CREATE OR REPLACE FUNCTION attach_heartbeats(
+    partition_name text, first_moment timestamptz, next_moment timestamptz, most integer DEFAULT 10000
+) RETURNS boolean
+    LANGUAGE plpgsql SET search_path FROM CURRENT SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
 AS $$
-DECLARE
-    partition_name text := 'heartbeats_' || to_char(day, 'YYYYMMDD');
-    first_moment timestamptz := day::timestamp AT TIME ZONE 'UTC';
-    next_moment timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
 BEGIN
-    IF to_regclass(partition_name) IS NOT NULL THEN
-        RETURN false;
-    END IF;
+    FOR turn IN 1..2 LOOP  -- without locks, so that a day that cannot be made costs nobody anything; then for certain
+        IF turn = 2 THEN
+            LOCK TABLE ONLY heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
+            LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE;
+        END IF;
+        IF to_regclass(partition_name) IS NOT NULL
+            OR (SELECT count(*) > most FROM (SELECT FROM heartbeats_default
+                                             WHERE "timestamp" >= first_moment AND "timestamp" < next_moment
+                                             LIMIT most + 1) AS waiting) THEN
+            RETURN false;
+        END IF;
+    END LOOP;
     EXECUTE format('CREATE TABLE %I (LIKE heartbeats INCLUDING ALL)', partition_name);
-    LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE;
     EXECUTE format(
         'WITH moved AS (DELETE FROM heartbeats_default WHERE "timestamp" >= %L AND "timestamp" < %L RETURNING *)
          INSERT INTO %I SELECT * FROM moved', first_moment, next_moment, partition_name);
     EXECUTE format('ALTER TABLE heartbeats ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
         partition_name, first_moment, next_moment);
     RETURN true;
+EXCEPTION WHEN invalid_object_definition THEN  -- it would overlap another one
+    RETURN false;
 END
 $$;
-COMMENT ON FUNCTION make_heartbeats_partition IS 'Gives a UTC day its own partition; false if it has one';
+COMMENT ON FUNCTION attach_heartbeats IS 'Gives a stretch of time a partition of its own; false if it has one, or cannot get one';
 
+-- Days that anybody but the owner gets made are bounded: odd timestamps, or a stolen role, make no endless tables.
+CREATE OR REPLACE FUNCTION make_heartbeats_partition(day date) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+    RETURN CASE
+        WHEN day BETWEEN (now() AT TIME ZONE 'UTC')::date - 60 AND (now() AT TIME ZONE 'UTC')::date + 7
+            OR pg_has_role(session_user, current_user, 'MEMBER')
+        THEN attach_heartbeats(
+            'heartbeats_' || to_char(day, 'YYYYMMDD'),
+            day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC')
+        ELSE false
+    END;
+COMMENT ON FUNCTION make_heartbeats_partition IS
+    'Gives a UTC day its own partition; false if it has one, or cannot get one. For the owner any day, else -60 to +7 days';
+
+-- The coming days, and one partition for all days that are too old to get one of their own: each new partition makes
+-- PostgreSQL read the default partition under a lock, which must stay short however many old rows are kept.
 DO $$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
+    oldest date;
 BEGIN
     FOR day IN -1..7 LOOP
         PERFORM make_heartbeats_partition(today + day);
     END LOOP;
+    SELECT least(today - 60, min(to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD'))) INTO oldest
+    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+    WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$';
+    -- Once, and however many wait there: 10 microseconds a row.
+    PERFORM attach_heartbeats('heartbeats_old', '-infinity', oldest::timestamp AT TIME ZONE 'UTC', 2147483646);
 END
 $$;
 
@@ -447,16 +480,22 @@ BEGIN ATOMIC
         DELETE FROM heartbeats_default WHERE (id, "timestamp") IN (
             SELECT id, "timestamp" FROM heartbeats_default WHERE "timestamp" < before LIMIT most)
         RETURNING id
+    ), gone_old AS (
+        DELETE FROM heartbeats_old WHERE (id, "timestamp") IN (
+            SELECT id, "timestamp" FROM heartbeats_old WHERE "timestamp" < before LIMIT most)
+        RETURNING id
+    ), strays AS (
+        SELECT id FROM gone UNION ALL SELECT id FROM gone_old
     ), tally AS (
         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
-        FROM gone GROUP BY 1, 2
+        FROM strays GROUP BY 1, 2
     ), booked AS (
         UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
         FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
     )
-    SELECT count(*) FROM gone;
+    SELECT count(*) FROM strays;
 END;
-COMMENT ON FUNCTION drop_strays IS 'Drops heartbeats of the default partition from before a moment, tallied in the books';
+COMMENT ON FUNCTION drop_strays IS 'Drops heartbeats that have no day''s partition from before a moment, tallied in the books';
 
 CREATE OR REPLACE FUNCTION drop_rejected(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT

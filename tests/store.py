@@ -4,17 +4,19 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from common.settings import Credentials, PostgreSQL, Settings
+from common.settings import Consumer, Credentials, PostgreSQL, Settings
 from consumer.postgres_store import PostgresStore
 from tests.pipeline import Database
 
 Store = TypeVar("Store", bound=PostgresStore)
 
 
-def settings_on(database: Database) -> Settings:
+def settings_on(database: Database, consumer: Consumer | None = None) -> Settings:
     """Give settings whose PostgreSQL is the test's; no variable and no .env has a say."""
     server = database.server
-    return Settings().model_copy(update={"postgresql": PostgreSQL(host=server.host, port=server.port)})
+    return Settings().model_copy(
+        update={"postgresql": PostgreSQL(host=server.host, port=server.port), "consumer": consumer or Consumer()}
+    )
 
 
 def credentials_for(database: Database) -> Credentials:
@@ -24,6 +26,6 @@ def credentials_for(database: Database) -> Credentials:
     return Credentials.model_construct(username=server.superuser, password=password, database=database.name)
 
 
-def open_store(kind: type[Store], database: Database) -> Store:
+def open_store(kind: type[Store], database: Database, consumer: Consumer | None = None) -> Store:
     """Make a store of this kind on the test's database."""
-    return kind(settings_on(database), credentials_for(database))
+    return kind(settings_on(database, consumer), credentials_for(database))

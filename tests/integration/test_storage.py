@@ -138,7 +138,7 @@ def test_days_get_their_partition_and_rows_that_waited_move_into_it(
     assert partition_of(database, last) == "heartbeats_default"
     assert database.query("SELECT to_regclass(%s) IS NOT NULL", f"heartbeats_{now + 7 * DAY:%Y%m%d}") == [(True,)]
     insert(database, ancient)
-    assert partition_of(database, ancient) == "heartbeats_default"
+    assert partition_of(database, ancient) == "heartbeats_old"
 
 
 def test_retention_drops_what_it_must_tallies_it_and_nothing_else(

@@ -1,0 +1,86 @@
+"""
+Makes the partitions of the days that a batch touches before its rows are copied.
+
+Rows whose day has no partition are stored all the same, in the default partition or in that of all old days; but
+copying into them is half as fast, and giving a day its partition later means moving its rows under a lock.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final
+
+from psycopg import Connection
+from psycopg import errors as pg
+
+MINUTES_A_DAY: Final = 1440
+DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/schema.sql
+ASK_EVERY_S: Final = 60.0  # what day it is, and which partitions there are
+PUT_OFF_S: Final = 0.5  # after a lock was not to be had; the rows of that time go to the default partition
+LONGEST_S: Final = 0.2  # spent on one batch's days; the next batch makes the others
+
+ASK: Final = """
+SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
+       ARRAY(SELECT to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD') - date '1970-01-01'
+             FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+             WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$')
+"""
+# Writers to the default partition queue behind a lock that is waited for.
+LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '700ms', true)"
+MAKE: Final = "SELECT make_heartbeats_partition(date '1970-01-01' + %s)"
+
+
+class Days:
+    """
+    What one connection knows of the days' partitions. Days are counted since 1970, in UTC, by the database's clock.
+
+    Args:
+        retention_days: Of heartbeats; older days get no partition, since maintenance would drop it. 0: for ever.
+    """
+
+    def __init__(self, retention_days: int) -> None:
+        self._retention_days = retention_days
+        self._wanted = range(0)  # days that get a partition
+        self._settled: set[int] = set()  # they have one, or cannot get one for now
+        self._connection: Connection | None = None  # another one: something has failed, so ask again
+        self._ask_at = self._try_at = 0.0
+        self.first_kept_minute: int | None = None  # rows from before are dropped by the next maintenance
+
+    def prepare(self, connection: Connection, minutes: Iterable[int]) -> None:
+        """
+        Make the missing partitions of a batch's days, as far as that holds nobody up; each in its own transaction.
+
+        Args:
+            connection: Outside of a transaction.
+            minutes: Those that the batch's rows touch, since 1970.
+        Raises:
+            psycopg.Error: The database failed. A lock that was not to be had is no failure: it is tried again.
+        """
+        now = time.monotonic()
+        if connection is not self._connection or now >= self._ask_at:
+            self._ask(connection)
+            self._connection, self._ask_at, self._try_at = connection, now + ASK_EVERY_S, now
+        missing = {minute // MINUTES_A_DAY for minute in minutes} - self._settled
+        for day in sorted(missing, reverse=True):
+            if day in self._wanted and self._try_at <= time.monotonic() < now + LONGEST_S:
+                self._make(connection, day)
+
+    def _ask(self, connection: Connection) -> None:
+        row = connection.execute(ASK).fetchone()
+        today, existing = row or (0, [])
+        back = min(self._retention_days or DAYS_BACK, DAYS_BACK)
+        self._wanted = range(today - back, today + DAYS_AHEAD + 1)
+        self._settled = set(existing)
+        if self._retention_days:
+            self.first_kept_minute = (today - self._retention_days) * MINUTES_A_DAY
+
+    def _make(self, connection: Connection, day: int) -> None:
+        try:
+            with connection.transaction():
+                connection.execute(LIMITS)
+                connection.execute(MAKE, (day,))
+        except (pg.LockNotAvailable, pg.DeadlockDetected):
+            self._try_at = time.monotonic() + PUT_OFF_S
+            return
+        except pg.QueryCanceled:
+            pass  # there was too much to move or to read
+        self._settled.add(day)
