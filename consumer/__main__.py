@@ -11,6 +11,7 @@ from common.settings import Settings, load, load_credentials
 from common.validation import Decode
 from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
+from consumer.old_rows import OldRows
 from consumer.postgres_store import PostgresStore
 from consumer.service import storing
 from consumer.worker import Worker
@@ -61,9 +62,10 @@ def consume(config: Path) -> int:
     """Store heartbeats until a signal comes."""
     with storing(SERVICE, config) as service:
         settings = service.settings
+        old_rows = OldRows(settings.consumer.retention_days)
         worker = Worker(
             lambda before_revoke: KafkaSource(settings, before_revoke),
-            [PostgresStore(settings, service.credentials) for _ in range(settings.consumer.connections)],
+            [PostgresStore(settings, service.credentials, old_rows.add) for _ in range(settings.consumer.connections)],
             Decode(timedelta(seconds=settings.consumer.max_future_s)),
             service.health,
         )

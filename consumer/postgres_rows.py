@@ -35,6 +35,11 @@ def id_of(row: bytes) -> int:
     return int.from_bytes(row[6:14], signed=True)
 
 
+def time_us_of(row: bytes) -> int:
+    """Give a row's timestamp in microseconds since 1970."""
+    return int.from_bytes(row[18:26], signed=True) + Y2000_US
+
+
 def block(rows: Iterable[bytes]) -> bytes:
     """Give what COPY reads, for these rows."""
     return b"".join([_START, *rows, _END])

@@ -18,9 +18,10 @@ from common.settings import Credentials, Settings
 from common.timestamps import EPOCH
 from consumer import postgres_ledger
 from consumer.batch import Batch, Rejected, TopicIdentity, judged_at_ms
+from consumer.old_rows import OldRows
 from consumer.postgres_days import Days
 from consumer.postgres_errors import is_partition_made_meanwhile, is_taken_id
-from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of
+from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of, time_us_of
 from consumer.postgres_session import Session
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
@@ -42,13 +43,18 @@ class PostgresStore:
     Args:
         settings: Address, libpq parameters, limits.
         credentials: Who we are.
+        note_old: Is told of stored rows that are older than the retention: how many, and the oldest one's microseconds
+            since 1970. By default, a warning of this store's own.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials) -> None:
+    def __init__(
+        self, settings: Settings, credentials: Credentials, note_old: Callable[[int, int], None] | None = None
+    ) -> None:
         self._session = Session(settings, credentials, APPLICATION_NAME)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(settings.consumer.retention_days)
+        self._note_old = note_old or OldRows(settings.consumer.retention_days).add
         self._refused_in_a_row = 0
         self.end_blockers = self._session.end_blockers
         self.close = self._session.close
@@ -115,7 +121,18 @@ class PostgresStore:
         rejected = self._session.run("store a batch", write)
         refused = len(rejected) - len(batch.rejected)
         self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.rows) else 0
+        self._look_for_old(batch, rejected)
         return rejected
+
+    def _look_for_old(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
+        """Tell of rows from before the days that retention keeps, by the database's clock."""
+        first_kept_minute = self._days.first_kept_minute
+        old: list[int] = []
+        if first_kept_minute is not None and min(batch.minutes, default=first_kept_minute) < first_kept_minute:
+            refused = {one.row_id for one in rejected}
+            times_us = [time_us_of(row) for row in batch.rows if id_of(row) not in refused]
+            old = [time_us for time_us in times_us if time_us < first_kept_minute * 60_000_000]
+        self._note_old(len(old), min(old, default=0))
 
     def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
         self._copy_rows(connection, batch.rows)

@@ -14,6 +14,7 @@ from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
 from consumer.errors import LogEndsEarlyError, NoLeaderError, StaleOwnerError, TopicReplacedError
 from consumer.kafka_consumer import KafkaSource
+from consumer.old_rows import OldRows
 from consumer.outage import Outage
 from consumer.postgres_store import PostgresStore
 from spark.report import Report
@@ -47,7 +48,7 @@ class Engine:
         self._health = health
         self._source = KafkaSource(settings, lambda: None)  # asks about the topic; it joins no group
         self._store = PostgresStore(settings, credentials)
-        self._report = Report(settings.spark.trigger_s, self._stored)
+        self._report = Report(settings.spark.trigger_s, self._stored, OldRows(settings.consumer.retention_days))
         self._outage = Outage("spark")
         self._has_worked = False  # from then on, a mistake is waited out, as in the consumer's worker
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from common.telemetry import REJECTED, STORED
+from consumer.old_rows import OldRows
 from consumer.report import Lag
 from spark.stream import MicroBatch
 
@@ -17,12 +18,14 @@ class Report:
     Args:
         trigger_s: How often micro-batches begin, at most.
         progress: Called after each that was stored whole.
+        old_rows: Warns of rows that are older than the retention.
     """
 
-    def __init__(self, trigger_s: float, progress: Callable[[], None]) -> None:
+    def __init__(self, trigger_s: float, progress: Callable[[], None], old_rows: OldRows) -> None:
         self._log = structlog.get_logger()
         self._trigger_s = trigger_s
         self._progress = progress
+        self._old_rows = old_rows
         self._ends: Mapping[int, int] = {}
         self._positions: dict[int, int] = {}
         self._total = 0
@@ -48,6 +51,7 @@ class Report:
         rows = sum(one.stored for one in batch.outcomes)
         rejected = 0
         for one in batch.outcomes:
+            self._old_rows.add(one.old, one.oldest_us)
             for reason, count in one.rejected.items():
                 REJECTED.labels(reason).inc(count)
                 rejected += count

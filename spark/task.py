@@ -42,11 +42,13 @@ OUTCOME: Final = pa.schema(
         ("error", pa.string()),
         ("message", pa.string()),
         ("hint", pa.string()),
+        ("old", pa.int64()),
+        ("oldest_us", pa.int64()),
     ]
 )
 OUTCOME_SQL: Final = (
     "partition int, position long, stored long, rejected map<string, long>, newest_ms long,"
-    " error string, message string, hint string"
+    " error string, message string, hint string, old long, oldest_us long"
 )
 
 
@@ -73,6 +75,8 @@ class Outcome:
     error: str | None = None
     message: str | None = None
     hint: str | None = None
+    old: int = 0  # of the stored, those that are older than the retention
+    oldest_us: int = 0  # and the oldest one's timestamp
 
     def failure(self) -> HeartbeatError | None:
         """Give the error, if there is one, as it was raised in the worker."""
@@ -86,7 +90,8 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         self.key = (job.settings, job.credentials)
-        self.store = PostgresStore(job.settings, job.credentials)
+        self.outcome: Outcome | None = None  # of the task under way
+        self.store = PostgresStore(job.settings, job.credentials, self._note_old)  # the driver warns, not a worker
         self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = Topic(job.settings.kafka)
         prepare_for_batches()
@@ -104,6 +109,11 @@ class Worker:
             return self.store.write(batch, topic, lambda: confirm(self._topic, topic))
         finally:
             written.set()
+
+    def _note_old(self, count: int, oldest_us: int) -> None:
+        if count and (outcome := self.outcome) is not None:
+            outcome.oldest_us = min(oldest_us, outcome.oldest_us) if outcome.old else oldest_us
+            outcome.old += count
 
 
 _workers: list[Worker] = []  # at most one: a Python worker runs one task at a time
@@ -142,6 +152,7 @@ def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
 
 def _store_rows(job: Job, rows: list[Row], outcome: Outcome) -> None:
     worker = _worker(job)
+    worker.outcome = outcome
     while (batch := batch_of(rows, outcome.position, job.generation, worker.decode)) is not None:
         try:
             rejected = worker.write(batch, job.topic)

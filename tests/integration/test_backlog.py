@@ -219,3 +219,20 @@ def test_two_consumers_store_a_week_in_any_order(start: StartService, topic: Top
     assert database.query("SELECT count(*) FROM heartbeats_default") == [(0,)]
     assert not any(any(consumer.events("partition made")) for consumer in consumers)
     assert all(consumer.stop() == 0 for consumer in consumers)
+
+
+def test_rows_that_retention_deletes_are_announced_at_once(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """They are stored and deleted again by the next maintenance: without a warning, nobody would know why."""
+    topic.create()
+    oldest = datetime(2016, 1, 1, tzinfo=UTC)
+    topic.send((b"k", encode(("CUST-1", at, 70))) for at in (NOW, NOW - 6 * DAY, NOW - 8 * DAY, oldest))
+    consumer = start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="7")
+    eventually(lambda: database.query("SELECT sum(stored) FROM kafka_ledger") == [(4,)])
+    (warning,) = eventually(lambda: [event for event in consumer.events() if "retention deletes" in event["event"]])
+
+    assert (warning["level"], warning["count"], warning["retention_days"]) == ("warning", 2, 7)
+    assert datetime.fromisoformat(warning["oldest"]) == oldest
+    assert "HEARTBEAT_CONSUMER__RETENTION_DAYS" in warning["hint"]
+    assert consumer.stop() == 0

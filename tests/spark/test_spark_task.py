@@ -1,6 +1,7 @@
 """A task of Spark's in this process: whatever Spark runs again stores nothing again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -11,7 +12,7 @@ from common.topic import Topic as Administration
 from consumer.batch import TopicIdentity
 from consumer.postgres_store import PostgresStore
 from spark.task import Job, Outcome, store
-from tests.pipeline import Database, Topic, encode, heartbeats
+from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 
@@ -41,7 +42,7 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     books.close()
 
 
-def run(job: Job, *ranges: range) -> Outcome:
+def run(job: Job, *ranges: range, sent: Sequence[Row] = SENT) -> Outcome:
     """Run a task on records of these offsets, an Arrow batch for each range."""
     parts = [
         pa.RecordBatch.from_pydict(
@@ -51,7 +52,7 @@ def run(job: Job, *ranges: range) -> Outcome:
                 "timestamp_type": pa.array([2] * len(offsets), pa.int32()),
                 "record_ms": pa.array([1_800_000_000_000] * len(offsets), pa.int64()),
                 "key": pa.array([None] * len(offsets), pa.binary()),
-                "value": pa.array([encode(SENT[offset]) for offset in offsets], pa.binary()),
+                "value": pa.array([encode(sent[offset]) for offset in offsets], pa.binary()),
             }
         )
         for offsets in ranges
@@ -91,3 +92,13 @@ def test_books_that_went_back_are_no_hole_in_kafka(job: Job, database: Database)
     assert outcome.error == "StaleOwnerError"
     assert database.query("SELECT next_offset, stored, skipped FROM kafka_ledger") == [(40, 40, 0)]
     assert database.count() == 40
+
+
+def test_outcome_counts_rows_that_are_older_than_the_retention(job: Job) -> None:
+    """The driver warns of them: a worker's log is not where people look."""
+    oldest = datetime(2016, 1, 1, tzinfo=UTC)
+    old = [oldest + timedelta(days=1), oldest, *(row[1] for row in SENT[2:])]
+    outcome = run(job, range(50), range(50, 100), sent=[("CUST-1", at, 70) for at in old])
+
+    assert (outcome.stored, outcome.old, outcome.oldest_us) == (100, 2, round(oldest.timestamp() * 1_000_000))
+    assert run(job, range(100)).old == 0
