@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from common.reasons import Reason
 from common.validation import Decode, Heartbeat, Heartbeats
+from consumer.position import LastRecord
 from consumer.postgres_rows import row
 
 PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
@@ -81,6 +82,7 @@ class Step:
     stored: int
     rejected: int
     skipped: int
+    last: LastRecord | None  # None: the offsets hold no record
 
 
 @dataclass(slots=True)
@@ -153,6 +155,7 @@ class Batch:
                 len(part.records) - count[part.partition],
                 count[part.partition],
                 part.skipped,
+                LastRecord.of(part.records[-1]) if part.records else None,
             )
             for part in sorted(self.slices, key=lambda part: part.partition)
         ]

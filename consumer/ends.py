@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from consumer.batch import Batch, Rejected, Slice, TopicIdentity
+from consumer.position import Position
 
 
 class Stop(Protocol):
@@ -25,7 +26,7 @@ class Source(Protocol):
     def holds(self, part: Slice) -> bool: ...  # noqa: D102
     def rest(self) -> None: ...  # noqa: D102
     def displace(self) -> None: ...  # noqa: D102
-    def place(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
+    def place(self, positions: Mapping[int, Position]) -> None: ...  # noqa: D102
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
     def log_ends(self) -> dict[int, int]: ...  # noqa: D102
     def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
@@ -37,7 +38,7 @@ class Store(Protocol):
 
     def positions(  # noqa: D102
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
-    ) -> tuple[int, dict[int, int]]: ...
+    ) -> tuple[int, dict[int, Position]]: ...
     def write(  # noqa: D102
         self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]
     ) -> list[Rejected]: ...

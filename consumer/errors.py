@@ -29,6 +29,24 @@ class LogEndsEarlyError(BooksError):
         self.expected = expected
 
 
+class RecordReplacedError(BooksError):
+    """
+    Kafka holds another record where the last one was taken: its log lost records and has grown again.
+
+    Args:
+        topic, partition, offset: Where.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int) -> None:
+        super().__init__(
+            f"cannot go on in {topic}[{partition}]: Kafka's log was cut and has grown again, it holds another record at"
+            f" offset {offset} than the one that was taken from there",
+            hint="Kafka lost records that are stored here, for example by a restored volume, and gave their offsets to"
+            " new ones, which are not stored. Copy those if they matter, delete the topic and let it be made again,"
+            " then start.",
+        )
+
+
 class TopicReplacedError(HeartbeatError):
     """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
 

@@ -5,7 +5,7 @@ The consumer group decides who reads a partition; where reading starts, the ledg
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Final
@@ -13,14 +13,15 @@ from typing import Final
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from common.errors import ConfigError
+from common.errors import ConfigError, OutageError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
-from consumer.errors import MembershipLostError
+from consumer.errors import MembershipLostError, RecordReplacedError
 from consumer.kafka_options import consumer_options
+from consumer.position import Evidence, Position
 from consumer.reading import Hole, Reading
 from consumer.topic_identity import confirm, identify
 
@@ -43,13 +44,15 @@ class KafkaSource:
         self._positions: dict[int, int] = {}
         self._suspected: dict[int, set[Hole]] = {}
         self._ends: dict[int, int] = {}
+        self._evidence = Evidence()
+        self._was_away = False
         self._max_batch = settings.consumer.max_batch
         self._max_wait_s = settings.consumer.max_wait_s
         self._resting = False
         self._fatal: KafkaError | None = None
         self.unplaced: set[int] = set()
         try:
-            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note_fatal}, logger=client_log())
+            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note}, logger=client_log())
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
@@ -85,6 +88,8 @@ class KafkaSource:
         Raises:
             ConfigError: The broker refuses us.
             MembershipLostError: This client can go on no more.
+            BooksError: Kafka holds another record where the last one was taken.
+            TopicReplacedError: So it does, and the topic is another one.
         """
         if self._fatal is not None:
             raise MembershipLostError(
@@ -121,15 +126,21 @@ class KafkaSource:
         self._suspected.clear()
         self._consumer.pause(self._consumer.assignment())
 
-    def place(self, offsets: Mapping[int, int]) -> None:
-        """Start reading partitions at these offsets, if they are still ours and unplaced."""
-        placed = self.unplaced & offsets.keys()
+    def place(self, positions: Mapping[int, Position]) -> None:
+        """Start reading partitions at these positions, if they are still ours and unplaced."""
+        placed = self.unplaced & positions.keys()
         for partition in placed:
-            self._seek(partition, offsets[partition])
-            self._positions[partition] = offsets[partition]
+            self._positions[partition] = positions[partition].next_offset
+            self._seek(partition, self._evidence.expect(partition, positions[partition]))
         self.unplaced -= placed
         if not self._resting:  # otherwise they are resumed with all others
             self._resume(placed)
+
+    def was_away(self) -> bool:
+        """Tell whether all brokers were away since this was asked before; for who does not `read`."""
+        self._consumer.poll(0)  # serves what the client has to say
+        was_away, self._was_away = self._was_away, False
+        return was_away
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """
@@ -196,23 +207,41 @@ class KafkaSource:
         self._consumer.incremental_unassign(partitions)
         REBALANCES.labels("revoked").inc(len(partitions))
 
-    def _note_fatal(self, error: KafkaError) -> None:
+    def _note(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._fatal = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - see common/kafka_client.py
+            self._was_away = True
 
     def _consume(self, count: int, wait_s: float) -> list[Message]:
         """Get what is there, and heed what the client has to say in between."""
         messages = self._consumer.consume(count, wait_s)
-        if not any(map(Message.error, messages)):
-            return messages
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._heed(error, message)
-        return [message for message in messages if message.error() is None]
+        if any(map(Message.error, messages)):
+            for message in messages:
+                if (error := message.error()) is not None:
+                    self._heed(error, message)
+            messages = [message for message in messages if message.error() is None]
+        if messages and self._are_doubtful(messages):
+            self.displace()
+            return []
+        return messages
+
+    def _are_doubtful(self, messages: Sequence[Message]) -> bool:
+        """Tell whether the ledger must be asked again before these are used; raise if Kafka's log was cut."""
+        if self._was_away:  # it may have been cut meanwhile
+            self._was_away = False
+            return True
+        if (other := self._evidence.find_other(messages)) is None:  # type: ignore[arg-type]  # as above
+            return False
+        try:
+            self.confirm_topic()()
+        except OutageError:
+            return True
+        raise RecordReplacedError(self._topic, other.partition(), other.offset())
 
     def _heed(self, error: KafkaError, message: Message) -> None:
         code = error.code()
-        self._note_fatal(error)
+        self._note(error)
         if code in TRANSIENT:
             structlog.get_logger().debug("kafka", error=error.str())
         elif code in LOST_PLACE and (partition := message.partition()) is not None:

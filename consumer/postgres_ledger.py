@@ -7,23 +7,27 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import BooksError, ConfigError
-from consumer.batch import Batch, Rejected, TopicIdentity
+from consumer.batch import Batch, Rejected, Slice, TopicIdentity
 from consumer.errors import LogEndsEarlyError, StaleOwnerError
+from consumer.position import LastRecord, Position
 
 LAST_GENERATION: Final = 127  # 7 bits of a row's id
 
 # The fence: a row is updated only where the books stand where the batch began. On the same trip, the rollups' minutes
-# are noted.
+# are noted. Offsets without a record leave the last record as it is.
 ADVANCE: Final = """
 WITH noted AS (
     INSERT INTO heartbeats_touched (minute) SELECT to_timestamp(60 * unnest(%(minutes)s::bigint[]))
 )
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
-    skipped = ledger.skipped + step.skipped, updated_at = clock_timestamp()
+    skipped = ledger.skipped + step.skipped, updated_at = clock_timestamp(),
+    last_offset = coalesce(step.last_offset, ledger.last_offset),
+    last_fingerprint = CASE WHEN step.last_offset IS NULL THEN ledger.last_fingerprint ELSE step.last_fingerprint END
 FROM unnest(%(partitions)s::integer[], %(froms)s::bigint[], %(tos)s::bigint[],
-            %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[])
-     AS step (partition, from_offset, to_offset, stored, rejected, skipped)
+            %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[],
+            %(last_offsets)s::bigint[], %(fingerprints)s::bigint[])
+     AS step (partition, from_offset, to_offset, stored, rejected, skipped, last_offset, last_fingerprint)
 WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
   AND ledger.next_offset = step.from_offset
 """
@@ -38,7 +42,10 @@ SELECT %(generation)s, opened.partition, opened.low, opened.low
 FROM unnest(%(partitions)s::integer[], %(lows)s::bigint[]) AS opened (partition, low)
 ON CONFLICT DO NOTHING
 """
-READ_BOOKS: Final = "SELECT partition, next_offset FROM kafka_ledger WHERE generation = %s AND partition = ANY (%s)"
+READ_BOOKS: Final = """
+SELECT partition, next_offset, last_offset, last_fingerprint FROM kafka_ledger
+WHERE generation = %s AND partition = ANY (%s)
+"""
 # What Kafka dropped unread is passed by compare-and-set, too: another consumer may have read it in time.
 SKIP_EXPIRED: Final = """
 UPDATE kafka_ledger
@@ -49,7 +56,7 @@ WHERE generation = %(generation)s AND partition = %(partition)s AND next_offset 
 
 def read(
     connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]], *, skip_expired: bool
-) -> tuple[int, dict[int, int]]:
+) -> tuple[int, dict[int, Position]]:
     """
     Read where each partition goes on; books that do not exist yet are opened at the oldest record.
 
@@ -59,7 +66,7 @@ def read(
         log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
         skip_expired: Pass, and count, what Kafka dropped unread.
     Returns:
-        The topic's generation, and by partition the next offset to read.
+        The topic's generation, and by partition the next offset to read and the last record that was taken.
     Raises:
         BooksError: Kafka holds less than was read already, or dropped what was not read yet.
     """
@@ -69,7 +76,9 @@ def read(
         connection.execute(OPEN_BOOKS, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
         books = _positions(connection, generation, list(log_ranges))
         for partition, (low, end) in log_ranges.items():
-            expected = books[partition]
+            expected, last = books[partition].next_offset, books[partition].last
+            if last is not None and last.offset < low:
+                books[partition] = Position(expected)
             if expected > end:
                 raise LogEndsEarlyError(
                     f"cannot go on in {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
@@ -90,7 +99,7 @@ def read(
                 connection.execute(
                     SKIP_EXPIRED, {"generation": generation, "partition": partition, "next": expected, "low": low}
                 )
-                books[partition] = low
+                books[partition] = Position(low)
     return generation, books
 
 
@@ -116,6 +125,8 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
             "stored": [step.stored for step in steps],
             "rejected": [step.rejected for step in steps],
             "skipped": [step.skipped for step in steps],
+            "last_offsets": [step.last.offset if step.last else None for step in steps],
+            "fingerprints": [step.last.fingerprint if step.last else None for step in steps],
             "minutes": list(batch.minutes),
         },
     ).rowcount
@@ -126,7 +137,7 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
 def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | BooksError:
     """Tell a batch that somebody else stored, and booked, from an id that is there without having been booked."""
     books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
-    if any(books.get(part.partition) != part.from_offset for part in batch.slices):
+    if any(not _is_next(part, books) for part in batch.slices):
         return _stale(connection, batch)
     return BooksError(
         f"cannot store a batch: a row is there already which the ledger says is not: {error.diag.message_detail}",
@@ -154,13 +165,22 @@ def _number(connection: Connection, topic: TopicIdentity) -> int:
 
 def _stale(connection: Connection, batch: Batch) -> StaleOwnerError:
     books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
-    part = next((p for p in batch.slices if books.get(p.partition) != p.from_offset), batch.slices[0])
+    part = next((part for part in batch.slices if not _is_next(part, books)), batch.slices[0])
+    found = books.get(part.partition)
     return StaleOwnerError(
         f"cannot advance partition {part.partition}: expected next offset {part.from_offset},"
-        f" found {books.get(part.partition)}",
+        f" found {found.next_offset if found else None}",
         hint="Another consumer owns this partition; this one reads the books again and continues.",
     )
 
 
-def _positions(connection: Connection, generation: int, partitions: list[int]) -> dict[int, int]:
-    return dict(connection.execute(READ_BOOKS, (generation, partitions)).fetchall())
+def _is_next(part: Slice, books: Mapping[int, Position]) -> bool:
+    found = books.get(part.partition)
+    return found is not None and found.next_offset == part.from_offset
+
+
+def _positions(connection: Connection, generation: int, partitions: list[int]) -> dict[int, Position]:
+    return {
+        partition: Position(next_offset, None if fingerprint is None else LastRecord(last_offset, fingerprint))
+        for partition, next_offset, last_offset, fingerprint in connection.execute(READ_BOOKS, (generation, partitions))
+    }

@@ -19,6 +19,7 @@ from common.timestamps import EPOCH
 from consumer import postgres_ledger
 from consumer.batch import Batch, Rejected, TopicIdentity, judged_at_ms
 from consumer.old_rows import OldRows
+from consumer.position import Position
 from consumer.postgres_days import Days
 from consumer.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of, time_us_of
@@ -59,7 +60,9 @@ class PostgresStore:
         self.end_blockers = self._session.end_blockers
         self.close = self._session.close
 
-    def positions(self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]) -> tuple[int, dict[int, int]]:
+    def positions(
+        self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
+    ) -> tuple[int, dict[int, Position]]:
         """
         Read where each partition goes on; books that do not exist yet are opened at the oldest record.
 
@@ -67,7 +70,7 @@ class PostgresStore:
             topic: The topic as it is now.
             log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
         Returns:
-            The topic's generation, and by partition the next offset to read.
+            The topic's generation, and by partition the next offset to read and the last record that was taken.
         Raises:
             BooksError: Kafka holds less than was read already, or dropped what was not read yet.
             OutageError, ConfigError: The database does not answer, or refuses us.

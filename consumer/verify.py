@@ -10,11 +10,13 @@ from common.settings import Credentials, Settings
 from common.topic import Topic
 from consumer.errors import NoLeaderError
 from consumer.kafka_consumer import KafkaSource
+from consumer.kafka_probe import find_replaced
+from consumer.position import LastRecord, Position
 from consumer.postgres_session import Session
 
 BOOKS: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
-       stored_dropped, rejected_dropped
+       stored_dropped, rejected_dropped, last_offset, last_fingerprint
 FROM kafka_ledger JOIN kafka_topics USING (generation)
 ORDER BY generation, partition
 """
@@ -48,11 +50,20 @@ class Books:
     expired: int
     stored_dropped: int
     rejected_dropped: int
+    last_offset: int | None = None
+    last_fingerprint: int | None = None
 
     @property
     def passed(self) -> int:
         """Offsets that were taken from Kafka."""
         return self.next_offset - self.start_offset
+
+    @property
+    def position(self) -> Position:
+        """Where it goes on, and the last record that was taken."""
+        if self.last_offset is None or self.last_fingerprint is None:
+            return Position(self.next_offset)
+        return Position(self.next_offset, LastRecord(self.last_offset, self.last_fingerprint))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,9 @@ def check(settings: Settings, credentials: Credentials, *, full: bool, say: Call
     finally:
         session.close()
     topic_id, ends = _log_ends(settings)
+    replaced = find_replaced(settings, {one.partition: one.position for one in books if one.topic_id == topic_id})
+    if replaced and _log_ends(settings)[0] != topic_id:
+        replaced = {}  # the topic was made again meanwhile
     say("topic           partition        from          to      stored    rejected  skipped  expired   in Kafka beyond")
     faults: list[str] = []
     for one in books:
@@ -132,6 +146,11 @@ def check(settings: Settings, credentials: Credentials, *, full: bool, say: Call
         faults += [f"{one.topic}#{one.generation}[{one.partition}]: {fault}" for fault in found]
         if current and ends.get(one.partition, 0) < one.next_offset:
             faults.append(f"{one.topic}#{one.generation}[{one.partition}]: Kafka's log ends before the books")
+        if current and one.partition in replaced:
+            faults.append(
+                f"{one.topic}#{one.generation}[{one.partition}]: Kafka's log was cut and has grown again, it holds"
+                f" another record at offset {replaced[one.partition]}"
+            )
     known = {(one.generation, one.partition) for one in books}
     faults += [f"generation {g}, partition {p}: rows without books" for g, p in sorted({*stored, *rejected} - known)]
     if in_both:

@@ -172,7 +172,7 @@ class Worker:
             self._wait_out(error, self._postgresql)
             return
         source.place(positions)
-        self._report.placed(positions)
+        self._report.placed({partition: at.next_offset for partition, at in positions.items()})
         self._has_worked = True
         if not self._write_failed:  # otherwise only a write shows that writing works again
             self._recovered()

@@ -169,9 +169,13 @@ CREATE TABLE IF NOT EXISTS kafka_ledger (
     CONSTRAINT books_balance CHECK (next_offset - start_offset = stored + rejected + skipped + expired)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
+ALTER TABLE kafka_ledger ADD COLUMN IF NOT EXISTS last_offset bigint, ADD COLUMN IF NOT EXISTS last_fingerprint bigint;
+
 COMMENT ON TABLE kafka_ledger IS 'What was taken from Kafka: advanced in the transaction that stores the rows, so both happen or neither';
 COMMENT ON COLUMN kafka_ledger.start_offset IS 'Where the books begin: the oldest offset Kafka held when the partition was first read';
 COMMENT ON COLUMN kafka_ledger.next_offset IS 'The next offset to read; this, not the consumer group''s offset, decides';
+COMMENT ON COLUMN kafka_ledger.last_offset IS 'The last record that was taken; NULL when none was, or by an older version';
+COMMENT ON COLUMN kafka_ledger.last_fingerprint IS 'A hash of that record: Kafka must still hold the same one; NULL when it had neither key nor value';
 COMMENT ON COLUMN kafka_ledger.stored IS 'Offsets that became a row of heartbeats';
 COMMENT ON COLUMN kafka_ledger.rejected IS 'Offsets in quarantine';
 COMMENT ON COLUMN kafka_ledger.skipped IS 'Offsets that hold no record: transaction markers, aborted or compacted records';

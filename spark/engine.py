@@ -12,8 +12,16 @@ from common.errors import ConfigError, OutageError
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
-from consumer.errors import LogEndsEarlyError, NoLeaderError, StaleOwnerError, TopicReplacedError
+from consumer.batch import TopicIdentity
+from consumer.errors import (
+    LogEndsEarlyError,
+    NoLeaderError,
+    RecordReplacedError,
+    StaleOwnerError,
+    TopicReplacedError,
+)
 from consumer.kafka_consumer import KafkaSource
+from consumer.kafka_probe import find_replaced
 from consumer.old_rows import OldRows
 from consumer.outage import Outage
 from consumer.postgres_store import PostgresStore
@@ -86,7 +94,7 @@ class Engine:
         job = self._find_start()
         if self._session is None:
             self._session = self._open_session()
-        stream = Stream(self._session, job, self._report.stored)
+        stream = Stream(self._session, job, self._report.stored, self._confirm_log)
         patience_s = CUT_S
         try:
             stream.start()
@@ -99,14 +107,14 @@ class Engine:
             stream.stop(patience_s)
 
     def _find_start(self) -> Job:
-        """Ask the ledger where each partition goes on."""
+        """Ask the ledger where each partition goes on, and Kafka whether it still holds what was taken."""
+        self._source.was_away()  # what follows looks at the log of now
         topic, partitions = self._source.identify()
         log_ranges = self._source.log_ranges(range(partitions))
         if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all of them or none
             raise NoLeaderError(topic.name, leaderless)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()})
-        if self._source.identify() != (topic, partitions):  # so that they are this topic's and not its successor's
-            raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
+        self._confirm_topic(topic, partitions)  # afterwards, so that they are this topic's and not its successor's
         try:
             generation, positions = self._store.positions(topic, log_ranges)
         except LogEndsEarlyError as error:
@@ -114,8 +122,24 @@ class Engine:
             if low_and_end is not None and low_and_end[1] < error.expected:
                 raise
             return self._find_start()  # another engine was quicker with records that came meanwhile
+        replaced = find_replaced(self._settings, positions)
+        self._confirm_topic(topic, partitions)
+        for partition, offset in replaced.items():
+            raise RecordReplacedError(topic.name, partition, offset)
         self._has_worked = True
-        return Job(self._settings, self._credentials, topic, generation, positions)
+        nexts = {partition: at.next_offset for partition, at in positions.items()}
+        return Job(self._settings, self._credentials, topic, generation, nexts)
+
+    def _confirm_topic(self, topic: TopicIdentity, partitions: int) -> None:
+        if self._source.identify() != (topic, partitions):
+            raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
+
+    def _confirm_log(self) -> None:
+        if self._source.was_away():
+            raise OutageError(
+                f"Kafka at {self._settings.kafka.bootstrap_servers} was away, and its log may have been cut meanwhile",
+                hint="The query starts again, and compares the last records first.",
+            )
 
     def _look(self, job: Job, stream: Stream) -> bool:
         """See how far it is; False if the topic has changed: another one, or more partitions."""

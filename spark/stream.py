@@ -39,13 +39,21 @@ class Stream:
         session: Spark.
         job: Where it begins, and whom to write to.
         report: Told of every micro-batch, in a thread of Spark's.
+        confirm_log: Called before a micro-batch is stored, in that thread; raises if Kafka's log may have been cut.
     """
 
-    def __init__(self, session: SparkSession, job: Job, report: Callable[[MicroBatch], None]) -> None:
+    def __init__(
+        self,
+        session: SparkSession,
+        job: Job,
+        report: Callable[[MicroBatch], None],
+        confirm_log: Callable[[], None],
+    ) -> None:
         self.positions = dict(job.positions)
         self._session = session
         self._job = job
         self._report = report
+        self._confirm_log = confirm_log
         self._failure: BaseException | None = None
         self._closed = False
         self._writing = threading.Lock()
@@ -112,6 +120,7 @@ class Stream:
 
     def _run(self, frame: DataFrame, number: int) -> None:
         began = time.monotonic()
+        self._confirm_log()
         task = store(replace(self._job, positions=dict(self.positions)))
         rows = frame.selectExpr(*COLUMNS).mapInArrow(task, OUTCOME_SQL).collect()
         outcomes = [Outcome(**row.asDict()) for row in rows]

@@ -158,7 +158,7 @@ def _store_rows(job: Job, rows: list[Row], outcome: Outcome) -> None:
             rejected = worker.write(batch, job.topic)
         except StaleOwnerError:
             log_ranges = {outcome.partition: ANYWHERE}
-            position = worker.store.positions(job.topic, log_ranges)[1][outcome.partition]
+            position = worker.store.positions(job.topic, log_ranges)[1][outcome.partition].next_offset
             if position <= outcome.position:  # the books went back, or a hole was made in them: begin anew
                 raise
             outcome.position = position

@@ -77,7 +77,8 @@ class Ledger(RuleBasedStateMachine):
 
     def _place(self, owner: Owner) -> None:
         ranges = {partition: (0, len(log)) for partition, log in enumerate(LOGS)}
-        owner.generation, owner.positions = owner.store.positions(TOPIC, ranges)
+        owner.generation, positions = owner.store.positions(TOPIC, ranges)
+        owner.positions = {partition: at.next_offset for partition, at in positions.items()}
         assert owner.positions == dict(enumerate(self.passed))
 
     def _is_next(self, batch: Batch) -> bool:

@@ -39,7 +39,7 @@ class Owner:
     def __init__(self, database: Database, consumer: Consumer) -> None:
         self.store = open_store(PostgresStore, database, consumer)
         self._generation, positions = self.store.positions(TOPIC, {0: (0, 0)})
-        self._next = positions[0]
+        self._next = positions[0].next_offset
 
     def batch(self, times: Sequence[datetime]) -> Batch:
         records = [

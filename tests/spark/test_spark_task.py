@@ -38,7 +38,7 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     identity = TopicIdentity(topic.name, str(state.topic_id))
     books = PostgresStore(settings, credentials)
     generation, positions = books.positions(identity, {0: (0, 0)})
-    yield Job(settings, credentials, identity, generation, positions)
+    yield Job(settings, credentials, identity, generation, {0: positions[0].next_offset})
     books.close()
 
 

@@ -1,7 +1,8 @@
 """
 Kafka's and PostgreSQL's ends in memory, with the contracts of `KafkaSource` and `PostgresStore`.
 
-Small enough to be believed; what a test wants to go wrong, it puts into their queues.
+Small enough to be believed; what a test wants to go wrong, it puts into their queues. Longer than 250 lines, since the
+two ends share what they are told of.
 """
 
 import threading
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 
 from common.errors import HeartbeatError
 from consumer.batch import Batch, Rejected, Slice, TopicIdentity
-from consumer.errors import StaleOwnerError
+from consumer.errors import RecordReplacedError, StaleOwnerError
+from consumer.position import Evidence, LastRecord, Position
 from consumer.postgres_rows import id_of
 from tests.unit.records import MemoryRecord
 
@@ -48,6 +50,7 @@ class MemorySource:
         self._max_batch = max_batch
         self.max_slice = max_batch  # of one partition in one call
         self._positions: dict[int, int] = {}
+        self._evidence = Evidence()
         self._is_fetching = False
         self._thread = threading.get_ident()
         self.topic = TopicIdentity("heartbeats", topic.topic_id)
@@ -82,6 +85,8 @@ class MemorySource:
         self._is_fetching = False
         for partition, position in sorted(self._positions.items()):
             records = self._log.partitions[partition][position : position + min(room, self.max_slice)]
+            if room and (other := self._evidence.find_other(self._log.partitions[partition])) is not None:
+                raise RecordReplacedError(self.topic.name, partition, other.offset())
             if records:
                 found.append(Slice(partition, position, position + len(records), records))
                 self._positions[partition] += len(records)
@@ -105,11 +110,13 @@ class MemorySource:
         self.unplaced |= self._positions.keys()
         self._positions.clear()
 
-    def place(self, offsets: Mapping[int, int]) -> None:
-        """Start at these offsets, where a place is wanted."""
+    def place(self, positions: Mapping[int, Position]) -> None:
+        """Start at these positions, where a place is wanted."""
         self._is_fetching = True
-        self._positions |= {partition: offset for partition, offset in offsets.items() if partition in self.unplaced}
-        self.unplaced -= offsets.keys()
+        for partition in self.unplaced & positions.keys():
+            self._evidence.expect(partition, positions[partition])
+            self._positions[partition] = positions[partition].next_offset
+        self.unplaced -= positions.keys()
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of partitions that have a leader."""
@@ -170,6 +177,7 @@ class MemoryTables:
     rows: list[int] = field(default_factory=list)
     rejected: list[int] = field(default_factory=list)
     books: dict[tuple[int, int], int] = field(default_factory=dict)  # by generation and partition
+    last: dict[tuple[int, int], LastRecord] = field(default_factory=dict)  # as books
     topics: list[str] = field(default_factory=list)  # generation 1 first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -185,7 +193,10 @@ class MemoryTables:
                     raise StaleOwnerError(f"cannot advance: expected {part.from_offset}, found {found}", hint="Reload.")
             self.rows += map(id_of, batch.rows)
             self.rejected += [one.row_id for one in batch.rejected]
-            self.books |= {(batch.generation, part.partition): part.to_offset for part in batch.slices}
+            for step in batch.steps(batch.rejected):
+                self.books[batch.generation, step.partition] = step.to_offset
+                if step.last is not None:
+                    self.last[batch.generation, step.partition] = step.last
 
 
 class MemoryStore:
@@ -205,7 +216,9 @@ class MemoryStore:
         self.closed = False
         self._busy = threading.Lock()
 
-    def positions(self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]) -> tuple[int, dict[int, int]]:
+    def positions(
+        self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
+    ) -> tuple[int, dict[int, Position]]:
         """Read the books, and open those that are not there yet."""
         self.asked += 1
         with self._one_at_a_time():
@@ -216,7 +229,10 @@ class MemoryStore:
                     self.tables.topics.append(topic.topic_id)
                 generation = self.tables.topics.index(topic.topic_id) + 1
                 books = self.tables.books
-                return generation, {p: books.setdefault((generation, p), low) for p, (low, _) in log_ranges.items()}
+                return generation, {
+                    p: Position(books.setdefault((generation, p), low), self.tables.last.get((generation, p)))
+                    for p, (low, _) in log_ranges.items()
+                }
 
     def write(self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]) -> list[Rejected]:
         """Store a batch, or nothing."""

@@ -15,6 +15,7 @@ import pytest
 from common.reasons import Reason
 from common.validation import Decode, Heartbeat, read_exactly
 from consumer.batch import Batch, Slice, TopicIdentity
+from consumer.position import Position
 from consumer.postgres_store import PostgresStore
 from tests.corpus.case import USUAL_MS, Row, event, read_back
 from tests.corpus.hostile import CASES
@@ -135,6 +136,6 @@ def test_postgresql_accepts_every_mutant_that_validation_accepts(decode: Decode,
         assert [rejected.reason for rejected in store.write(batch, topic, lambda: lambda: None)] == []
     store.close()
 
-    assert positions == {0: 0}
+    assert positions == {0: Position(0)}
     found = database.query('SELECT (kafka_place(id))."offset", customer_id, "timestamp", heart_rate FROM heartbeats')
     assert {place: (customer_id, time, rate) for place, customer_id, time, rate in found} == expected

@@ -1,0 +1,58 @@
+"""Looks up whether Kafka still holds the last records that were taken, without a group and beside who reads."""
+
+import time
+from collections.abc import Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from common.errors import OutageError
+from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
+from common.settings import Settings
+from consumer.kafka_options import consumer_options
+from consumer.position import Evidence, Position
+
+TIMEOUT_S: Final = 10.0
+EMPTY: Final = {*LOST_PLACE, KafkaError._PARTITION_EOF}  # noqa: SLF001 - see common/kafka_client.py
+
+
+def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict[int, int]:
+    """
+    Compare the last record that was taken from each partition with the one that Kafka holds at its offset.
+
+    Args:
+        settings: Where Kafka is.
+        positions: By partition, what was taken.
+    Returns:
+        By partition, the offset at which Kafka holds another record.
+    Raises:
+        OutageError, ConfigError: Kafka does not answer.
+    """
+    topic, evidence, found = settings.kafka.topic, Evidence(), dict[int, int]()
+    waiting = {partition: at for partition, at in positions.items() if at.last is not None}
+    try:
+        consumer = Consumer({**consumer_options(settings), "enable.partition.eof": True}, logger=client_log())
+    except KafkaException as error:
+        raise explain(error, settings.kafka, "set up a Kafka consumer") from error
+    try:
+        consumer.assign([TopicPartition(topic, one, evidence.expect(one, at)) for one, at in waiting.items()])
+        deadline = time.monotonic() + TIMEOUT_S
+        while waiting:
+            if time.monotonic() > deadline:
+                raise OutageError(
+                    f"cannot read the last records of topic {topic} at {settings.kafka.bootstrap_servers}: no answer"
+                    f" within {TIMEOUT_S:g} s",
+                    hint="Check that the broker runs and that every partition has a leader.",
+                )
+            for message in consumer.consume(1000, 0.1):
+                problem = message.error()
+                if problem is not None and problem.code() in TRANSIENT:
+                    continue
+                if problem is not None and problem.code() not in EMPTY:
+                    raise explain(problem, settings.kafka, f"read topic {topic}")
+                if problem is None and (other := evidence.find_other([message])) is not None:  # type: ignore[list-item]  # a consumed message has a place
+                    found[other.partition()] = other.offset()
+                waiting.pop(message.partition(), None)  # type: ignore[arg-type]  # as above
+    finally:
+        consumer.close()
+    return found
