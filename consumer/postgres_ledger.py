@@ -34,7 +34,8 @@ WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
 # Two consumers that meet a new topic at once give it one number.
 LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
 FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
-LATEST_GENERATION: Final = "SELECT coalesce(max(generation), 0) FROM kafka_topics"
+# The next number; once all were given, an older topic's whose rows are gone.
+FREE_GENERATION: Final = "SELECT free_generation()"
 NUMBER_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
 OPEN_BOOKS: Final = """
 INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
@@ -152,15 +153,16 @@ def _number(connection: Connection, topic: TopicIdentity) -> int:
     connection.execute(LOCK_TOPICS)
     if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
         return int(found[0])
-    latest = connection.execute(LATEST_GENERATION).fetchone()
-    generation = (latest[0] if latest else 0) + 1
-    if generation > LAST_GENERATION:
+    free = connection.execute(FREE_GENERATION).fetchone()
+    if free is None or free[0] is None:
         raise ConfigError(
-            f"cannot number topic {topic.name}: {LAST_GENERATION} topics were read into this database already",
-            hint="Delete a topic from kafka_ledger and kafka_topics whose rows are gone from heartbeats.",
+            f"cannot number topic {topic.name}: {LAST_GENERATION} topics were read into this database, and none of them"
+            " can be forgotten",
+            hint="A number is free again once a topic was made again and retention has dropped all rows of the old one:"
+            " shorten consumer.retention_days, or use another database.",
         )
-    connection.execute(NUMBER_TOPIC, (generation, topic.topic_id, topic.name))
-    return generation
+    connection.execute(NUMBER_TOPIC, (free[0], topic.topic_id, topic.name))
+    return int(free[0])
 
 
 def _stale(connection: Connection, batch: Batch) -> StaleOwnerError:

@@ -18,7 +18,7 @@ BOOKS: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
        stored_dropped, rejected_dropped, last_offset, last_fingerprint
 FROM kafka_ledger JOIN kafka_topics USING (generation)
-ORDER BY generation, partition
+ORDER BY first_seen_at, generation, partition
 """
 # Rows by the place in Kafka that their ids name: what is there twice, or was never read, betrays itself.
 ROWS: Final = """

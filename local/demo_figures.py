@@ -16,7 +16,7 @@ TIMEOUT_S: Final = 2.0
 LEDGER: Final = """
 SELECT partition, next_offset
 FROM kafka_ledger JOIN kafka_topics USING (generation)
-WHERE generation = (SELECT max(generation) FROM kafka_topics WHERE topic = %s)
+WHERE generation = (SELECT generation FROM kafka_topics WHERE topic = %s ORDER BY first_seen_at DESC LIMIT 1)
 """
 TOTALS: Final = "SELECT coalesce(sum(stored), 0)::bigint, coalesce(sum(rejected), 0)::bigint FROM kafka_ledger"
 LATEST: Final = """

@@ -163,7 +163,7 @@ class Database:
         return dict(
             self.query(
                 "SELECT partition, next_offset FROM kafka_ledger"
-                " WHERE generation = (SELECT max(generation) FROM kafka_topics)"
+                " WHERE generation = (SELECT generation FROM kafka_topics ORDER BY first_seen_at DESC LIMIT 1)"
             )
         )
 
