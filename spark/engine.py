@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -150,6 +151,7 @@ class Engine:
         except OutageError as error:
             self._outage.report(error)  # Spark waits for Kafka, too, or gives up by itself
             return True
+        stream.pass_tails(self._store, lambda: partial(self._confirm_topic, job.topic, len(job.positions)))
         positions = dict(stream.positions)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
         self._source.mirror(positions)

@@ -2,11 +2,13 @@
 
 import contextlib
 import contextvars
+import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from datetime import timedelta
+from typing import Any, Final
 
 import structlog
 from py4j.protocol import Py4JError
@@ -15,10 +17,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
+from common.validation import Decode
+from consumer.batch import Batch, Slice
+from consumer.errors import StaleOwnerError
+from consumer.postgres_store import Confirm, PostgresStore
 from spark.records import COLUMNS
 from spark.session import read_kafka
-from spark.task import OUTCOME_SQL, Job, Outcome, store
+from spark.task import ANYWHERE, OUTCOME_SQL, Job, Outcome, store
 
+NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
 GRAVEST: Final = (BooksError, ConfigError)  # what waiting does not heal is told before what it does
 
 
@@ -54,6 +61,7 @@ class Stream:
         self._job = job
         self._report = report
         self._confirm_log = confirm_log
+        self._stored = -1  # number of the last micro-batch that was stored whole
         self._failure: BaseException | None = None
         self._closed = False
         self._writing = threading.Lock()
@@ -95,6 +103,42 @@ class Stream:
             raise self._failure
         raise _outage(error)
 
+    def pass_tails(self, store: PostgresStore, confirm: Confirm) -> None:
+        """
+        Move the ledger past the offsets behind the last record that hold none, such as a transaction's last marker.
+
+        A micro-batch has read up to there, and everything that it found is stored. Nothing is done while the next one
+        is being stored: it may have found more.
+
+        Raises:
+            StaleOwnerError: The ledger went back.
+            HeartbeatError: As `PostgresStore.write`.
+        """
+        if not self._writing.acquire(blocking=False):
+            return
+        try:
+            ends, positions = self.ends(), self.positions.items()
+            slices = [Slice(p, at, ends[p], [], ends[p] - at) for p, at in positions if ends.get(p, 0) > at]
+            if not slices:
+                return
+            generation, topic = self._job.generation, self._job.topic
+            try:
+                store.write(Batch.of(slices, generation, NOTHING), topic, confirm)
+            except StaleOwnerError:
+                self._catch_up(store, [part.partition for part in slices])
+            else:
+                self.positions.update({part.partition: part.to_offset for part in slices})
+        finally:
+            self._writing.release()
+
+    def ends(self) -> dict[int, int]:
+        """Give, by partition, how far Spark has read in micro-batches that are over; nothing if that is not known."""
+        try:
+            progress = self._query.lastProgress if self._query is not None else None
+        except (PySparkException, Py4JError, OSError):  # `check` says why
+            return {}
+        return ends_of(progress, self._job.topic.name, self._stored)
+
     def stop(self, timeout_s: float) -> None:
         """End it once the micro-batch under way is stored; after `timeout_s` seconds, in the middle of it."""
         finished = self._writing.acquire(timeout=timeout_s)
@@ -104,6 +148,18 @@ class Stream:
         with contextlib.suppress(PySparkException, Py4JError, OSError):  # whatever is left ends with Spark
             if self._query is not None:
                 self._query.stop()
+
+    def _catch_up(self, store: PostgresStore, partitions: Sequence[int]) -> None:
+        """Another engine was quicker: take the ledger's positions."""
+        _, books = store.positions(self._job.topic, dict.fromkeys(partitions, ANYWHERE))
+        for partition, at in books.items():
+            if at.next_offset < self.positions[partition]:
+                raise StaleOwnerError(
+                    f"cannot go on in partition {partition}: the ledger went back from {self.positions[partition]} to"
+                    f" {at.next_offset}",
+                    hint="The query starts again from the ledger.",
+                )
+            self.positions[partition] = at.next_offset
 
     def _called(self, frame: DataFrame, number: int) -> None:
         self._context.run(self._store, frame, number)
@@ -129,6 +185,22 @@ class Stream:
         failures = [failure for one in outcomes if (failure := one.failure()) is not None]
         if failures:
             raise min(failures, key=lambda failure: not isinstance(failure, GRAVEST))
+        self._stored = number
+
+
+def ends_of(progress: Mapping[str, Any] | None, topic: str, stored: int) -> dict[int, int]:
+    """
+    Give, by partition, where the micro-batches end that are over.
+
+    Args:
+        progress: What Spark says of the last one that is over.
+        topic: What was read.
+        stored: The number of the last one that was stored whole; one beyond it is not known to be.
+    """
+    if progress is None or progress["batchId"] > stored:
+        return {}
+    offsets = json.loads(progress["sources"][0]["endOffset"]) or {}
+    return {int(partition): end for partition, end in offsets.get(topic, {}).items()}
 
 
 def _outage(error: Exception | None) -> OutageError:

@@ -1,7 +1,10 @@
 """A task of Spark's in this process: whatever Spark runs again stores nothing again."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -10,7 +13,9 @@ from pydantic import SecretStr
 from common.settings import Credentials, Kafka, PostgreSQL, Settings
 from common.topic import Topic as Administration
 from consumer.batch import TopicIdentity
+from consumer.errors import StaleOwnerError, TopicReplacedError
 from consumer.postgres_store import PostgresStore
+from spark.stream import Stream, ends_of
 from spark.task import Job, Outcome, store
 from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
@@ -102,3 +107,61 @@ def test_outcome_counts_rows_that_are_older_than_the_retention(job: Job) -> None
 
     assert (outcome.stored, outcome.old, outcome.oldest_us) == (100, 2, round(oldest.timestamp() * 1_000_000))
     assert run(job, range(100)).old == 0
+
+
+def pass_tail(job: Job, at: int, end: int, confirm: Callable[[], None] = lambda: None) -> int:
+    """Have a driver that believes the ledger to stand at `at` pass what Spark has read up to `end`; where it stands."""
+
+    class Over(Stream):
+        def ends(self) -> dict[int, int]:
+            return {0: end}
+
+    stream = Over(Mock(), replace(job, positions={0: at}), Mock(), Mock())
+    store = PostgresStore(job.settings, job.credentials)
+    try:
+        stream.pass_tails(store, lambda: confirm)
+    finally:
+        store.close()
+    return stream.positions[0]
+
+
+@pytest.mark.parametrize(("stored", "ends"), [(2, {}), (3, {0: 70, 1: 5}), (4, {0: 70, 1: 5})])
+def test_micro_batch_that_is_over_ends_where_spark_says(stored: int, ends: dict[int, int]) -> None:
+    """Spark takes one for over that was refused since the query is to end: only what was stored counts."""
+    progress = {"batchId": 3, "sources": [{"endOffset": json.dumps({"topic": {"0": 70, "1": 5}})}]}
+
+    assert ends_of(progress, "topic", stored) == ends
+    assert ends_of(None, "topic", stored) == {}
+
+
+def test_offsets_behind_the_last_record_are_passed_as_skipped(job: Job, database: Database) -> None:
+    """The last record stays what it was."""
+    run(job, range(60))
+    assert pass_tail(job, 60, 60) == 60
+    assert pass_tail(job, 60, 70) == 70
+    assert pass_tail(job, 70, 70) == 70
+
+    assert database.query("SELECT next_offset, stored, skipped, last_offset FROM kafka_ledger") == [(70, 60, 10, 59)]
+
+
+def test_offsets_are_not_passed_where_the_ledger_stands_elsewhere(job: Job, database: Database) -> None:
+    """Ahead: the other engine was quicker. Behind: a restored backup, whose records must be read again."""
+    run(job, range(60))
+    assert pass_tail(job, 50, 70) == 60
+    with pytest.raises(StaleOwnerError):
+        pass_tail(job, 65, 70)
+
+    assert database.query("SELECT next_offset, skipped FROM kafka_ledger") == [(60, 0)]
+
+
+def test_offsets_of_a_topic_that_was_made_again_are_not_passed(job: Job, database: Database) -> None:
+    """They may have been read from the new one."""
+    run(job, range(60))
+
+    def made_again() -> None:
+        raise TopicReplacedError("it is another one", hint="Start anew.")
+
+    with pytest.raises(TopicReplacedError):
+        pass_tail(job, 60, 70, made_again)
+
+    assert database.query("SELECT next_offset, skipped FROM kafka_ledger") == [(60, 0)]
