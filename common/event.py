@@ -12,6 +12,8 @@ CUSTOMER_ID_MAX_CHARACTERS: Final = 64  # as in the CHECK of db/schema.sql
 HEART_RATE_MIN_BPM: Final = 1  # as in the CHECK of db/schema.sql
 HEART_RATE_MAX_BPM: Final = 300
 MAX_FUTURE: Final = timedelta(minutes=5)  # how far senders' clocks may run ahead of the broker's; a setting's default
+# Of one payload. Arbitrary, and far above any event: a compressed batch of 256 KiB may unpack to a payload of 270 MB.
+MAX_EVENT_BYTES: Final = 16 * 1024**2
 # Objects and arrays inside each other, the event itself included; arbitrary, and less than where any parser gives up.
 MAX_NESTING: Final = 201
 
@@ -33,7 +35,9 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Heartbeat",
-        "description": "One heart rate of one customer. Kafka key: customer_id. Further fields are ignored.",
+        "description": (
+            "One heart rate of one customer, at most 16 MiB. Kafka key: customer_id. Further fields are ignored."
+        ),
         "type": "object",
         "required": ["customer_id", "timestamp", "heart_rate"],
         "properties": {

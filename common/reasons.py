@@ -6,6 +6,8 @@ from enum import StrEnum
 class Reason(StrEnum):
     """Why a message is quarantined."""
 
+    UNREADABLE_BATCH = "unreadable_batch"  # Kafka's client cannot unpack the batch: there is no payload to judge
+    EVENT_TOO_LARGE = "event_too_large"
     TOMBSTONE = "tombstone"
     NOT_UTF8 = "not_utf8"
     NOT_JSON = "not_json"

@@ -15,7 +15,13 @@ from typing import Annotated, Any, Final, NamedTuple, TypeVar
 from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder
 
-from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_NESTING
+from common.event import (
+    CUSTOMER_ID_MAX_CHARACTERS,
+    HEART_RATE_MAX_BPM,
+    HEART_RATE_MIN_BPM,
+    MAX_EVENT_BYTES,
+    MAX_NESTING,
+)
 from common.reasons import NotAHeartbeatError, Reason
 from common.timestamps import Seconds, read_time
 
@@ -86,6 +92,8 @@ class Decode:
         """
         if payload is None:
             return Reason.TOMBSTONE
+        if len(payload) > MAX_EVENT_BYTES:
+            return Reason.EVENT_TOO_LARGE
         try:
             heartbeat = self._read(payload)
         except NotAHeartbeatError as error:
@@ -101,8 +109,11 @@ class Decode:
         Each is parsed alone. Only what must hold for every single one is asked of all of them at once.
         """
         given = [payload for payload in payloads if payload is not None]
-        is_plain = max(map(len, given), default=0) <= MAX_NESTING and all(map(bytes.isascii, given))
-        if len(given) < len(payloads) or not (is_plain or all(map(_is_for_parser, given))):
+        longest = max(map(len, given), default=0)
+        if len(given) < len(payloads) or longest > MAX_EVENT_BYTES:
+            return None
+        is_plain = longest <= MAX_NESTING and all(map(bytes.isascii, given))
+        if not (is_plain or all(map(_is_for_parser, given))):
             return None
         try:
             events = list(map(self._parse, given))

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM, MAX_FUTURE
+from common.event import (
+    CUSTOMER_ID_MAX_CHARACTERS,
+    HEART_RATE_MAX_BPM,
+    HEART_RATE_MIN_BPM,
+    MAX_EVENT_BYTES,
+    MAX_FUTURE,
+)
 from common.reasons import Reason
 from common.timestamps import EPOCH
 from common.validation import Decode, Heartbeat, Heartbeats
@@ -116,7 +122,18 @@ def test_corpus_names_each_case_once_and_has_every_reason() -> None:
     reasons = {case.expected for case in CASES if isinstance(case.expected, Reason)}
 
     assert len(names) == len(set(names))
-    assert reasons == set(Reason) - {Reason.REFUSED}
+    assert reasons == set(Reason) - {Reason.REFUSED, Reason.UNREADABLE_BATCH, Reason.EVENT_TOO_LARGE}
+
+
+def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode) -> None:
+    """Reading it would copy it several times; white space makes an event as large as anybody likes."""
+    good = event()
+    largest = good + b" " * (MAX_EVENT_BYTES - len(good))
+
+    assert isinstance(decode(largest, USUAL_MS), Heartbeat)
+    assert decode.all([good, largest], [USUAL_MS, USUAL_MS]) is not None
+    assert decode(largest + b" ", USUAL_MS) == Reason.EVENT_TOO_LARGE
+    assert decode.all([good, largest + b" "], [USUAL_MS, USUAL_MS]) is None
 
 
 @BOUNDED
