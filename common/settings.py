@@ -31,7 +31,7 @@ MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
 _PRODUCER: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
 _CONSUMER: Final = {
     "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
-    "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
+    "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "enable.partition.eof", "check.crcs",
 }  # fmt: skip
 FIXED_OPTIONS: Final = {
     "kafka": _PRODUCER | _CONSUMER,

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from common.reasons import Reason
 from common.validation import Decode, Heartbeat, Heartbeats
+from consumer.bad_record import BadRecord
 from consumer.position import LastRecord
 from consumer.postgres_rows import row
 
@@ -53,7 +54,7 @@ class Slice:
     """
     One partition's part of a batch: the records from `from_offset` up to `to_offset`, which is not included.
 
-    `skipped` counts the offsets in between that hold no record.
+    `skipped` counts the offsets in between that hold no record; `bad` are the records that go into quarantine unjudged.
     """
 
     partition: int
@@ -61,6 +62,7 @@ class Slice:
     to_offset: int
     records: Sequence[Record]
     skipped: int = 0
+    bad: Sequence[BadRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Rejected:
     row_id: int
     record: Record
     reason: str
+    payload_length: int = 0  # of a payload that is not there as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,13 @@ class Batch:
         """Decode every record; each ends in exactly one of `rows` and `rejected`."""
         batch = cls(generation, slices, [], [], [], 0, set(), time.time_ns() // 1_000_000)
         for part in slices:
+            first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
+            batch.rejected += [Rejected(first_id | one.place, one, one.reason, one.payload_length) for one in part.bad]
             if not part.records:
                 continue
             appended_ms = [record.timestamp()[1] for record in part.records]
             if appended_ms[-1] >= FIRST_BROKER_MS:
                 batch.newest_ms = max(batch.newest_ms, appended_ms[-1])
-            first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
             records, ids = part.records, [first_id | record.offset() for record in part.records]
             payloads = [record.value() for record in records]
             heartbeats = decode.all(payloads, appended_ms)  # what it accepts by a sender's time is good by a later one
@@ -152,7 +156,7 @@ class Batch:
                 part.partition,
                 part.from_offset,
                 part.to_offset,
-                len(part.records) - count[part.partition],
+                len(part.records) + len(part.bad) - count[part.partition],
                 count[part.partition],
                 part.skipped,
                 LastRecord.of(part.records[-1]) if part.records else None,

@@ -20,6 +20,9 @@ class Source(Protocol):
     topic: TopicIdentity
     unplaced: set[int]
 
+    @property
+    def stuck(self) -> set[int]: ...  # noqa: D102
+
     def subscribe(self) -> None: ...  # noqa: D102
     def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
     def read(self) -> list[Slice]: ...  # noqa: D102

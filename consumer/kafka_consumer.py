@@ -11,19 +11,21 @@ from itertools import groupby
 from typing import Final
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
-from common.errors import ConfigError, OutageError
-from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain, is_fatal
+from common.errors import OutageError
+from common.kafka_client import client_log, explain
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
-from consumer.errors import MembershipLostError, RecordReplacedError
+from consumer.client_events import ClientEvents
+from consumer.errors import RecordReplacedError
 from consumer.kafka_options import consumer_options
 from consumer.position import Evidence, Position
-from consumer.reading import Hole, Reading
+from consumer.reading import Hole, Reading, set_aside_large
 from consumer.topic_identity import confirm, identify
+from consumer.unreadable import UnreadableBatches
 
 OFFSETS_TIMEOUT_S: Final = 5.0
 
@@ -45,14 +47,17 @@ class KafkaSource:
         self._suspected: dict[int, set[Hole]] = {}
         self._ends: dict[int, int] = {}
         self._evidence = Evidence()
-        self._was_away = False
+        self._events = ClientEvents(settings.kafka)
+        self._unreadable = UnreadableBatches(settings)
         self._max_batch = settings.consumer.max_batch
         self._max_wait_s = settings.consumer.max_wait_s
+        self._kept_bytes = settings.consumer.max_payload_bytes
         self._resting = False
-        self._fatal: KafkaError | None = None
         self.unplaced: set[int] = set()
         try:
-            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note}, logger=client_log())
+            self._consumer = Consumer(
+                {**consumer_options(settings), "error_cb": self._events.note}, logger=client_log()
+            )
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
@@ -91,22 +96,24 @@ class KafkaSource:
             BooksError: Kafka holds another record where the last one was taken.
             TopicReplacedError: So it does, and the topic is another one.
         """
-        if self._fatal is not None:
-            raise MembershipLostError(
-                f"cannot stay in group {self._kafka.group_id}: {self._fatal.str()}",
-                hint="The broker forgot the group, or was made anew; the consumer joins again.",
-            )
+        self._events.check()
         self._wake()
+        if passed := self._pass_unreadable():
+            return passed
         parts: dict[int, Reading] = {}
         partition: int
         for partition, run in groupby(self._consume(self._max_batch, self._max_wait_s), Message.partition):  # type: ignore[assignment]  # a consumed message has a place
-            reading = parts.get(partition)
-            if reading is None:
-                if partition not in self._positions:
-                    continue  # given up during the call, or its place is not known yet
-                reading = parts[partition] = Reading(self._positions[partition], self._suspected.get(partition, set()))
-            reading.take(list(run))  # type: ignore[arg-type]  # as above
-        return [part for partition, reading in parts.items() if (part := self._finish(partition, reading)) is not None]
+            if (reading := self._reading(parts, partition)) is not None:
+                reading.take(list(run))  # type: ignore[arg-type]  # as above
+        self._pass_to_log_ends(parts)
+        finished = [self._finish(partition, reading) for partition, reading in parts.items()]
+        self._search_failed(parts)
+        return [part for part in finished if part is not None]
+
+    @property
+    def stuck(self) -> set[int]:
+        """Return the partitions that cannot be read on: to have nothing else to do is no progress then."""
+        return self._unreadable.stuck(self._positions)
 
     def holds(self, part: Slice) -> bool:
         """Return whether a slice is still the last that was read of its partition."""
@@ -122,8 +129,8 @@ class KafkaSource:
     def displace(self) -> None:
         """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
         self.unplaced |= self._positions.keys()
-        self._positions.clear()
-        self._suspected.clear()
+        for partition in self.unplaced:
+            self._forget(partition)
         self._consumer.pause(self._consumer.assignment())
 
     def place(self, positions: Mapping[int, Position]) -> None:
@@ -139,8 +146,7 @@ class KafkaSource:
     def was_away(self) -> bool:
         """Tell whether all brokers were away since this was asked before; for who does not `read`."""
         self._consumer.poll(0)  # serves what the client has to say
-        was_away, self._was_away = self._was_away, False
-        return was_away
+        return self._events.was_away()
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """
@@ -181,6 +187,8 @@ class KafkaSource:
 
     def close(self) -> None:
         """Leave the group."""
+        for partition in self._unreadable.partitions:
+            self._unreadable.forget(partition)
         self._consumer.close()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -190,8 +198,7 @@ class KafkaSource:
         self._consumer.incremental_assign(partitions)
         self._consumer.pause(partitions)
         for place in partitions:
-            self._positions.pop(place.partition, None)
-            self._suspected.pop(place.partition, None)
+            self._forget(place.partition)
             self.unplaced.add(place.partition)
         REBALANCES.labels("assigned").inc(len(partitions))
 
@@ -201,26 +208,25 @@ class KafkaSource:
 
     def _give_up(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for place in partitions:
-            self._positions.pop(place.partition, None)
-            self._suspected.pop(place.partition, None)
+            self._forget(place.partition)
             self.unplaced.discard(place.partition)
         self._consumer.incremental_unassign(partitions)
         REBALANCES.labels("revoked").inc(len(partitions))
 
-    def _note(self, error: KafkaError) -> None:
-        if is_fatal(error):
-            self._fatal = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - see common/kafka_client.py
-            self._was_away = True
+    def _forget(self, partition: int) -> None:
+        self._positions.pop(partition, None)
+        self._suspected.pop(partition, None)
+        self._events.forget(partition)
+        self._unreadable.forget(partition)
 
     def _consume(self, count: int, wait_s: float) -> list[Message]:
-        """Get what is there, and heed what the client has to say in between."""
-        messages = self._consumer.consume(count, wait_s)
-        if any(map(Message.error, messages)):
-            for message in messages:
-                if (error := message.error()) is not None:
-                    self._heed(error, message)
-            messages = [message for message in messages if message.error() is None]
+        """Get what is there; a partition that lost its place waits for the ledger and the log's ends to tell why."""
+        messages = self._events.records_of(self._consumer.consume(count, wait_s))
+        while self._events.lost:
+            partition = self._events.lost.pop()
+            if partition in self._positions:
+                self._forget(partition)
+                self.unplaced.add(partition)
         if messages and self._are_doubtful(messages):
             self.displace()
             return []
@@ -228,8 +234,7 @@ class KafkaSource:
 
     def _are_doubtful(self, messages: Sequence[Message]) -> bool:
         """Tell whether the ledger must be asked again before these are used; raise if Kafka's log was cut."""
-        if self._was_away:  # it may have been cut meanwhile
-            self._was_away = False
+        if self._events.was_away():  # it may have been cut meanwhile
             return True
         if (other := self._evidence.find_other(messages)) is None:  # type: ignore[arg-type]  # as above
             return False
@@ -239,21 +244,45 @@ class KafkaSource:
             return True
         raise RecordReplacedError(self._topic, other.partition(), other.offset())
 
-    def _heed(self, error: KafkaError, message: Message) -> None:
-        code = error.code()
-        self._note(error)
-        if code in TRANSIENT:
-            structlog.get_logger().debug("kafka", error=error.str())
-        elif code in LOST_PLACE and (partition := message.partition()) is not None:
-            if self._positions.pop(partition, None) is not None:  # the ledger and the log's ends will tell why
-                self.unplaced.add(partition)
-        else:
-            found = explain(error, self._kafka, f"read topic {self._topic}")
-            if isinstance(found, ConfigError):
-                raise found
-            structlog.get_logger().warning(found.message, hint=found.hint)
+    def _reading(self, parts: dict[int, Reading], partition: int) -> Reading | None:
+        """Return this call's reading of a partition; None if it was given up meanwhile or its place is not known."""
+        if partition not in parts:
+            if partition not in self._positions:
+                return None
+            parts[partition] = Reading(self._positions[partition], self._suspected.get(partition, set()))
+        return parts[partition]
 
-    def _finish(self, partition: int, reading: "Reading") -> Slice | None:
+    def _pass_to_log_ends(self, parts: dict[int, Reading]) -> None:
+        """Pass the offsets that hold no record at the ends of logs."""
+        while self._events.log_ends:
+            partition, offset = self._events.log_ends.popitem()
+            self._unreadable.settle(partition)
+            if offset > self._positions.get(partition, offset) and (reading := self._reading(parts, partition)):
+                reading.reach(offset)
+
+    def _search_failed(self, parts: Mapping[int, Reading]) -> None:
+        """Pause the partitions where the client met an error, and find out what is there."""
+        while self._events.failed:
+            partition = self._events.failed.pop()
+            is_read_again = partition in parts and bool(parts[partition].suspected)  # the error will come again, too
+            if partition in self._positions and not is_read_again:
+                self._consumer.pause([TopicPartition(self._topic, partition)])
+                self._unreadable.search(partition, self._positions[partition])
+
+    def _pass_unreadable(self) -> list[Slice]:
+        """Return what is known to be unreadable; behind it, reading goes on."""
+        slices = []
+        for partition in self._unreadable.partitions:
+            part = self._unreadable.take(partition, self._positions[partition], self._max_batch)
+            if part is not None:
+                self._positions[partition] = part.to_offset
+                slices.append(part)
+            if partition not in self._unreadable.partitions:
+                self._seek(partition, self._positions[partition])
+                self._resume([partition])
+        return slices
+
+    def _finish(self, partition: int, reading: Reading) -> Slice | None:
         start = self._positions.get(partition)
         if start is None:
             return None  # it lost its place in the middle of the call
@@ -263,7 +292,8 @@ class KafkaSource:
             self._seek(partition, reading.expected)
         if reading.expected == start:
             return None
-        return Slice(partition, start, reading.expected, reading.records, reading.skipped)
+        records, bad = set_aside_large(reading.records, self._kept_bytes)
+        return Slice(partition, start, reading.expected, records, reading.skipped, bad)
 
     def _ask_offsets(self, partitions: Iterable[int], which: int) -> dict[int, int]:
         """Ask for the first or the next offset of partitions; those whose leader does not answer are left out."""
@@ -285,7 +315,7 @@ class KafkaSource:
     def _wake(self) -> None:
         if self._resting:
             self._resting = False
-            self._resume(self._positions)
+            self._resume(self._positions.keys() - self._unreadable.partitions)
 
     def _resume(self, partitions: Iterable[int]) -> None:
         places = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]

@@ -193,7 +193,7 @@ class PostgresStore:
                         record.offset(),
                         record.key(),
                         payload if payload is None else payload[: self._max_payload_bytes],
-                        len(payload or b""),
+                        max(len(payload or b""), one.payload_length),
                         one.reason,
                         EPOCH
                         + timedelta(milliseconds=max(0, min(judged_at_ms(record, clock_ms), 253_402_300_799_999))),

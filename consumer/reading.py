@@ -7,6 +7,9 @@ on its way here looks the same, so a hole is believed only when a second reading
 
 from collections.abc import Sequence
 
+from common.event import MAX_EVENT_BYTES
+from common.reasons import Reason
+from consumer.bad_record import BadRecord
 from consumer.batch import Record
 
 Hole = tuple[int, int]  # from the first missing offset to the next record's
@@ -39,18 +42,53 @@ class Reading:
         for record in records:
             self._take_one(record)
 
+    def reach(self, offset: int) -> None:
+        """Pass the offsets before this one, which hold no record; note them where nobody has seen that before."""
+        if offset <= self._ahead:
+            return
+        hole = (self._ahead, offset)
+        if self.suspected or hole not in self._seen_before:
+            self.suspected.add(hole)
+        else:
+            self.skipped += offset - self._ahead
+            self.expected = offset
+        self._ahead = offset
+
     def _take_one(self, record: Record) -> None:
         offset = record.offset()
-        if offset == self.expected and not self.suspected:
+        if offset < self._ahead:
+            return
+        self.reach(offset)
+        if not self.suspected:
             self.records.append(record)
-            self.expected = self._ahead = offset + 1
-        elif offset >= self._ahead:
-            hole = (self._ahead, offset)
-            if self.suspected or (offset > self._ahead and hole not in self._seen_before):
-                if offset > self._ahead:
-                    self.suspected.add(hole)
-            else:
-                self.skipped += offset - self._ahead
-                self.records.append(record)
-                self.expected = offset + 1
-            self._ahead = offset + 1
+            self.expected = offset + 1
+        self._ahead = offset + 1
+
+
+def set_aside_large(records: Sequence[Record], kept_bytes: int) -> tuple[Sequence[Record], Sequence[BadRecord]]:
+    """
+    Split off the records whose payload is too large for an event, and cut them: a batch would hold on to them.
+
+    Args:
+        records: Their length is that of their payload, as with a confluent_kafka.Message.
+        kept_bytes: How much of a payload is kept.
+    Returns:
+        The records that are to be judged, and those that are not.
+    """
+    sizes = list(map(len, records))  # type: ignore[arg-type]  # see above
+    if max(sizes, default=0) <= MAX_EVENT_BYTES:
+        return records, ()
+    bad = [
+        BadRecord(
+            record.partition(),
+            record.offset(),
+            Reason.EVENT_TOO_LARGE,
+            record.key(),
+            (record.value() or b"")[:kept_bytes],
+            size,
+            record.timestamp(),
+        )
+        for record, size in zip(records, sizes, strict=True)
+        if size > MAX_EVENT_BYTES
+    ]
+    return [record for record, size in zip(records, sizes, strict=True) if size <= MAX_EVENT_BYTES], bad

@@ -134,11 +134,8 @@ class Worker:
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
             self._report.tick(source)
-            if (
-                not (slices or self._writes or source.unplaced)
-                and self._kafka.is_settled
-                and self._postgresql.is_settled
-            ):
+            settled = self._kafka.is_settled and self._postgresql.is_settled
+            if settled and not (slices or self._writes or source.unplaced or source.stuck):
                 self._health.ok()  # nothing to do
                 self._kafka.end()
                 self._recovered()
@@ -239,7 +236,9 @@ class Worker:
                 BATCH_SECONDS.observe(time.monotonic() - write.started)
                 BATCH_ROWS.observe(write.batch.messages)
                 self._report.stored(write.batch, write.future.result())
-                if not source.unplaced:  # a partition that cannot be read is no progress, whatever the others do
+                if not (
+                    source.unplaced or source.stuck
+                ):  # a partition that cannot be read is no progress, whatever the others do
                     self._health.ok()
                 self._recovered()
             case PredecessorFailedError():

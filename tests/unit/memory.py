@@ -55,6 +55,7 @@ class MemorySource:
         self._thread = threading.get_ident()
         self.topic = TopicIdentity("heartbeats", topic.topic_id)
         self.unplaced: set[int] = set()
+        self.stuck: set[int] = set()
         self.turns: deque[Callable[[], object]] = deque([lambda: self.assign(topic.partitions)])
         self.outages: deque[HeartbeatError] = deque()  # of `subscribe` and `log_ranges`
         self.leaderless: set[int] = set()

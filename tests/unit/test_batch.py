@@ -10,8 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
+from common.reasons import Reason
 from common.validation import Decode
-from consumer.batch import FIRST_BROKER_MS, Batch, Rejected, Slice
+from consumer.bad_record import BadRecord
+from consumer.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
+from consumer.position import LastRecord
 from consumer.postgres_rows import id_of
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
@@ -118,6 +121,27 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
 
     assert batch.rows == []
     assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
+
+
+def test_unjudged_records_are_rejected_and_accounted_for() -> None:
+    """An unreadable batch has offsets and no payloads: each is a row of the quarantine, and the books add up."""
+    unreadable = [BadRecord(5, offset, Reason.UNREADABLE_BATCH) for offset in (2, 3)]
+    large = BadRecord(5, 4, Reason.EVENT_TOO_LARGE, b"key", b"x", 99, (2, USUAL_MS))
+    records = [MemoryRecord(5, 0), MemoryRecord(5, 5, b"{}")]
+    part = Slice(5, 0, 6, records, skipped=1, bad=[*unreadable, large])
+
+    batch = Batch.of([part], 2, Decode(MAX_FUTURE))
+
+    assert [place(id_of(row)) for row in batch.rows] == [(2, 5, 0)]
+    assert [(*place(one.row_id), one.reason, one.payload_length) for one in batch.rejected] == [
+        (2, 5, 2, "unreadable_batch", 0),
+        (2, 5, 3, "unreadable_batch", 0),
+        (2, 5, 4, "event_too_large", 99),
+        (2, 5, 5, "customer_id_missing", 0),
+    ]
+    assert batch.messages == 5
+    last = LastRecord.of(records[-1])
+    assert batch.steps(batch.rejected) == [Step(5, 0, 6, stored=1, rejected=4, skipped=1, last=last)]
 
 
 def test_newest_record_is_known_across_partitions() -> None:

@@ -6,7 +6,10 @@ from typing import Final
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from consumer.reading import Hole, Reading
+from common.event import MAX_EVENT_BYTES
+from common.reasons import Reason
+from consumer.bad_record import BadRecord
+from consumer.reading import Hole, Reading, set_aside_large
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
@@ -64,6 +67,55 @@ def test_hole_that_shrinks_is_looked_at_again() -> None:
 def test_repeated_record_is_dropped() -> None:
     """A fetch that overlaps the last one stores nothing twice."""
     assert taken(read(5, [3, 4, 5, 5, 6, 4, 7])) == [5, 6, 7]
+
+
+def test_end_of_the_log_behind_a_hole_is_believed_on_the_second_reading() -> None:
+    """A marker at the log's end has no record behind it: only the client's position tells that it was passed."""
+    first = read(5, [5, 6])
+    first.reach(9)
+    second = read(first.expected, [], first.suspected)
+    second.reach(9)
+
+    assert (taken(first), first.expected, first.skipped, first.suspected) == ([5, 6], 7, 0, {(7, 9)})
+    assert (taken(second), second.expected, second.skipped, second.suspected) == ([], 9, 2, set())
+
+
+def test_end_of_the_log_right_behind_the_records_changes_nothing() -> None:
+    """The client reports it again and again while records trickle in."""
+    reading = read(5, [5, 6])
+    reading.reach(7)
+    reading.reach(3)
+
+    assert (reading.expected, reading.skipped, reading.suspected) == (7, 0, set())
+
+
+def test_record_in_what_looked_like_the_end_is_delivered() -> None:
+    """A record that got lost on its way here is not lost, at the log's end either."""
+    first = read(5, [])
+    first.reach(8)
+    second = read(first.expected, [6], first.suspected)
+    second.reach(8)
+
+    assert (taken(second), second.skipped, second.suspected) == ([], 0, {(5, 6), (7, 8)})
+
+
+class SizedRecord(MemoryRecord):
+    """A record whose length is that of its payload, as a consumed message's is."""
+
+    def __len__(self) -> int:
+        return len(self.payload or b"")
+
+
+def test_payloads_too_large_for_an_event_are_cut_and_set_aside() -> None:
+    """A batch keeps its records until it is stored; a few payloads of 270 MB would be too much for that."""
+    large = b"x" * (MAX_EVENT_BYTES + 1)
+    records = [SizedRecord(3, 0), SizedRecord(3, 1, large, 77), SizedRecord(3, 2, None), SizedRecord(3, 3, large[1:])]
+
+    kept, bad = set_aside_large(records, 10)
+
+    assert kept == [records[0], records[2], records[3]]
+    assert bad == [BadRecord(3, 1, Reason.EVENT_TOO_LARGE, b"CUST-000001", b"x" * 10, MAX_EVENT_BYTES + 1, (2, 77))]
+    assert set_aside_large(kept, 10) == (kept, ())
 
 
 @BOUNDED

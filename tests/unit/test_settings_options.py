@@ -18,7 +18,7 @@ GUARANTEES: Final = {
     ),
     "consumer.librdkafka": (
         "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
-        "enable.auto.offset.store", "auto.offset.reset", "isolation.level",
+        "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "enable.partition.eof", "check.crcs",
     ),
     "postgresql.libpq": (
         "host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding",

@@ -1,0 +1,128 @@
+"""
+Where a batch that Kafka's client cannot read ends, found by reading at one offset after the other.
+
+A broker answers a fetch at any offset inside a batch with the whole batch. So the client's error names the batch's
+first offset again for each offset inside, and something else beyond its end.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from common.errors import ConfigError, OutageError
+from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
+from common.settings import Options, Settings
+from consumer.kafka_options import consumer_options
+
+# What the client says of a batch that it cannot unpack, that fails its checksum, or whose format it does not know.
+UNREADABLE: Final = {
+    KafkaError._BAD_COMPRESSION,  # noqa: SLF001 - the library's public names for its own codes begin so
+    KafkaError._BAD_MSG,  # noqa: SLF001
+    KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
+}
+OPTIONS: Final[Options] = {
+    "fetch.wait.max.ms": 10,
+    "fetch.error.backoff.ms": 10,  # 500 ms by default, which the next offset would have to wait for
+    "fetch.message.max.bytes": 1,  # one batch at a time: a broker never gives less
+    "queued.min.messages": 1,
+}
+ANSWER_S: Final = 5.0  # for one offset; it takes a millisecond, now and then a second
+SEARCH_S: Final = 20.0  # for all offsets: 35 of them for a batch of 100,000 records
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableBatch:
+    """The offsets from `from_offset` up to `to_offset`, which is not included, and what the client says of them."""
+
+    from_offset: int
+    to_offset: int
+    words: str
+
+
+def find(settings: Settings, partition: int, offset: int) -> UnreadableBatch | None:
+    """
+    Find the unreadable batch at an offset, or behind offsets that hold no record; None if there is none.
+
+    Raises:
+        OutageError: There is no answer, or none that fits a single batch.
+        ConfigError: The broker refuses us.
+    """
+    try:
+        client = Consumer({**consumer_options(settings), **OPTIONS}, logger=client_log())
+    except KafkaException as error:
+        raise explain(error, settings.kafka, "set up a Kafka consumer") from error
+    try:
+        return _Finder(client, settings, partition, offset).find()
+    finally:
+        client.close()
+
+
+class _Finder:
+    def __init__(self, client: Consumer, settings: Settings, partition: int, offset: int) -> None:
+        self._client = client
+        self._settings = settings
+        self._topic = settings.kafka.topic
+        self._partition = partition
+        self._offset = offset
+        self._words = "no answer"
+        self._deadline = time.monotonic() + SEARCH_S
+
+    def find(self) -> UnreadableBatch | None:
+        first = self._look(self._offset)
+        error, base = first.error(), first.offset()
+        if error is None or error.code() in {KafkaError._PARTITION_EOF, *LOST_PLACE} or base is None:  # noqa: SLF001
+            return None
+        self._words = " ".join(error.str().split())
+        end = self._log_end()
+        if error.code() not in UNREADABLE or base >= end:
+            raise self._stuck()
+        start = max(base, self._offset)
+        inside, outside, step = start, end, 1
+        while inside + step < outside:
+            if self._is_inside(inside + step, base):
+                inside, step = inside + step, 2 * step
+            else:
+                outside = inside + step
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            if self._is_inside(middle, base):
+                inside = middle
+            else:
+                outside = middle
+        return UnreadableBatch(start, outside, self._words)
+
+    def _is_inside(self, offset: int, base: int) -> bool:
+        found = self._look(offset)
+        error = found.error()
+        return error is not None and error.code() in UNREADABLE and found.offset() == base
+
+    def _look(self, offset: int) -> Message:
+        """Return the first that the client has to say of this offset: a record, or an error."""
+        self._client.assign([TopicPartition(self._topic, self._partition, offset)])
+        deadline = min(time.monotonic() + ANSWER_S, self._deadline)
+        while (left_s := deadline - time.monotonic()) > 0:
+            message = self._client.poll(left_s)
+            if message is None:
+                break
+            error = message.error()
+            if error is not None and isinstance(refused := explain(error, self._settings.kafka, "read"), ConfigError):
+                raise refused
+            if error is None or (error.code() not in TRANSIENT and message.partition() == self._partition):
+                return message
+        raise self._stuck()
+
+    def _log_end(self) -> int:
+        place = TopicPartition(self._topic, self._partition)
+        try:
+            _, end = self._client.get_watermark_offsets(place, timeout=ANSWER_S)
+        except KafkaException as error:
+            raise explain(error, self._settings.kafka, f"look up the offsets of topic {self._topic}") from error
+        return end
+
+    def _stuck(self) -> OutageError:
+        return OutageError(
+            f"cannot read topic {self._topic}, partition {self._partition}, at offset {self._offset}: {self._words}",
+            hint="The partition waits there and is tried again; look at the broker's log and disk.",
+        )

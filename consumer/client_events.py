@@ -1,0 +1,100 @@
+"""What Kafka's client reports between the records, by partition, until the loop heeds it."""
+
+from typing import Final
+
+import structlog
+from confluent_kafka import KafkaError, Message
+
+from common.errors import ConfigError
+from common.kafka_client import LOST_PLACE, TRANSIENT, explain, is_fatal
+from common.settings import Kafka
+from consumer.errors import MembershipLostError
+
+# Not of a place in the log: the topic was deleted, or is not there yet.
+UNKNOWN_TOPIC: Final = {
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the library's public names for its own codes begin so
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.UNKNOWN_TOPIC_ID,
+}
+
+
+class ClientEvents:
+    """
+    Sorts what the client reports.
+
+    Args:
+        kafka: Address and topic, for errors.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._fatal: KafkaError | None = None
+        self._was_away = False
+        self.log_ends: dict[int, int] = {}  # where the client has met the log's end
+        self.lost: set[int] = set()  # partitions whose position is not, or no more, in the log
+        self.failed: set[int] = set()  # partitions where the client has met another error
+
+    def note(self, error: KafkaError) -> None:
+        """Note an error if the client can go on no more, or has lost all brokers."""
+        if is_fatal(error):
+            self._fatal = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - as above
+            self._was_away = True
+
+    def was_away(self) -> bool:
+        """Return whether all brokers were away since this was asked before."""
+        was_away, self._was_away = self._was_away, False
+        return was_away
+
+    def check(self) -> None:
+        """Raise `MembershipLostError` if the client can go on no more."""
+        if self._fatal is not None:
+            raise MembershipLostError(
+                f"cannot stay in group {self._kafka.group_id}: {self._fatal.str()}",
+                hint="The broker forgot the group, or was made anew; the consumer joins again.",
+            )
+
+    def records_of(self, messages: list[Message]) -> list[Message]:
+        """
+        Return the records; note everything else.
+
+        Raises:
+            ConfigError: The broker refuses us.
+        """
+        if not self.failed and not any(map(Message.error, messages)):
+            return messages
+        return [message for message in messages if self._is_record(message)]
+
+    def forget(self, partition: int) -> None:
+        """Drop what was noted of a partition."""
+        self.log_ends.pop(partition, None)
+        self.lost.discard(partition)
+        self.failed.discard(partition)
+
+    def _is_record(self, message: Message) -> bool:
+        # After an error the client misreads what follows in the partition, down to offsets that do not exist.
+        if message.partition() in self.failed:
+            return False
+        if (error := message.error()) is None:
+            return True
+        self._note(error, message.partition(), message.offset())
+        return False
+
+    def _note(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
+        code = error.code()
+        self.note(error)
+        if code == KafkaError._PARTITION_EOF and partition is not None:  # noqa: SLF001 - its public name
+            self.log_ends[partition] = offset or 0
+        elif code in TRANSIENT:
+            structlog.get_logger().debug("kafka", error=error.str())
+        elif code in LOST_PLACE and partition is not None:
+            self.lost.add(partition)
+        else:
+            found = explain(error, self._kafka, f"read topic {self._kafka.topic}")
+            if isinstance(found, ConfigError):
+                raise found
+            if partition is None or code in UNKNOWN_TOPIC:
+                structlog.get_logger().warning(found.message, hint=found.hint)
+            else:
+                self.failed.add(partition)
