@@ -25,6 +25,10 @@ DRIFTS: Final = ((5.0, 0.0015), (60.0, 0.045), (600.0, 0.025))
 # No levels are drawn from the outer 4 % of the normal curve on either side: whoever lived at a limit would stick to it.
 LEVEL_MARGIN: Final = 0.04
 
+# So many levels stand for the whole population: they are closer to each other than a tenth of the drifts' deviation.
+# Fewer customers get a table made of their own levels; by the population's, one alone could be out of range for ever.
+MANY: Final = 200
+
 CELLS_PER_UNIT: Final = 256  # of the table that turns sums into bpm; a bpm is about 20 cells
 TABLE_HALF: Final = 4  # the outermost level, 1.75, and eight standard deviations of the drifts
 
@@ -34,8 +38,9 @@ class HeartRates:
     Draws everybody's next heart rate.
 
     A customer is a fixed level plus slowly varying terms; a table bends their sum to the population's distribution.
-    Levels are drawn one from each of equal parts of the population, so that `NORMAL_SHARE` holds closely at any moment
-    even for few customers. Same seed and same calls give the same heart rates.
+    Levels are drawn one from each of equal parts of the population, so that `NORMAL_SHARE` holds closely at any moment.
+    Of few customers it holds over time: each of them covers a larger part of the distribution, one alone all of it.
+    Same seed and same calls give the same heart rates.
 
     Args:
         customers: How many; here they are numbered from 0.
@@ -48,13 +53,14 @@ class HeartRates:
         part = (self._random.permutation(customers) + self._random.random(customers)) / customers
         lasting_s, variance = (np.array(column)[:, None] for column in zip(*DRIFTS, strict=True))
         kept = np.exp(-(interval_s or 1.0) / lasting_s)
+        levels = _level(part)
         # In cells of the table, so that reading is adding, cutting and looking up; float32 halves the memory traffic.
-        self._levels = (CELLS_PER_UNIT * (_level(part) + TABLE_HALF)).astype(np.float32)
+        self._levels = (CELLS_PER_UNIT * (levels + TABLE_HALF)).astype(np.float32)
         self._kept = kept.astype(np.float32)
         self._fresh = (CELLS_PER_UNIT * np.sqrt(variance * (1 - kept**2))).astype(np.float32)
         self._drifts = self._draw(customers)
         self._drifts *= (CELLS_PER_UNIT * np.sqrt(variance)).astype(np.float32)
-        self._bpm = _bpm_of_cells()
+        self._bpm = _bpm_of_cells(levels if customers < MANY else _level((np.arange(MANY) + 0.5) / MANY))
 
     def read(self, first: int, last: int) -> npt.NDArray[np.int16]:
         """Take the next reading of the customers `first` to `last` (exclusive): beats per minute."""
@@ -84,9 +90,8 @@ def _level(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.interp(LEVEL_MARGIN + (1 - 2 * LEVEL_MARGIN) * part, _normal_cdf(), _cells())
 
 
-def _bpm_of_cells() -> npt.NDArray[np.int16]:
+def _bpm_of_cells(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
     """Give each cell the bpm that as many of all readings lie below as of all sums of level and drifts lie below it."""
-    levels = _level((np.arange(200) + 0.5) / 200)  # closer to each other than a tenth of the drifts' deviation
     drift = math.sqrt(sum(variance for _, variance in DRIFTS))
     below = np.interp((_cells()[:, None] - levels) / drift, _cells(), _normal_cdf()).mean(axis=1)
 

@@ -133,3 +133,13 @@ def test_a_handful_of_customers_works_as_well(customers: int) -> None:
 
     assert readings.shape == (100, customers)
     assert np.all((readings >= LOWEST_BPM) & (readings <= HIGHEST_BPM))
+
+
+@pytest.mark.parametrize("customers", [1, 2, 3, 5, 10, 20, 50])
+def test_nine_in_ten_of_a_small_fleet_are_normal_over_hours(customers: int) -> None:
+    """A fixed level would keep a lone customer out of range, or in it, for ever: between 12 and 100 % in an hour."""
+    fleets = [draw(customers, 4 * 3600, seed=seed) for seed in (11, 12, 13)]
+
+    for readings in fleets:
+        assert normal_shares(readings).mean() == pytest.approx(0.9, abs=0.08 / customers**0.5)
+        assert np.abs(np.diff(readings, axis=0)).mean() < 3
