@@ -37,6 +37,17 @@ class OutageError(HeartbeatError):
     """Kafka or PostgreSQL cannot be used now; the same step may succeed later, so it is waited out."""
 
 
+class RefusedError(OutageError):
+    """
+    A server refuses who we are or what we may do.
+
+    At a service's start that is a person's mistake and ends the service. Later, a password or a certificate may be
+    about to be changed, so it is waited out like every outage.
+    """
+
+    exit_code = 2
+
+
 class BooksError(HeartbeatError):
     """Kafka and the ledger contradict each other: going on could lose or repeat heartbeats, so the service stops."""
 

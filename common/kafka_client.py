@@ -1,30 +1,36 @@
 """What every Kafka client here has in common: its options, its log, and what its errors mean."""
 
 import logging
+import re
+from collections import Counter
 from typing import Final
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from common.errors import ConfigError, HeartbeatError, OutageError
+from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
 from common.settings import Kafka, Options
 
 # Waiting does not heal these; anything unlisted is an outage.
 MISTAKES: Final = {
     KafkaError._INVALID_ARG,  # noqa: SLF001 - the library's public names for its own codes begin so
-    KafkaError._AUTHENTICATION,  # noqa: SLF001
-    KafkaError._SSL,  # noqa: SLF001
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
-    KafkaError.SASL_AUTHENTICATION_FAILED,
-    KafkaError.UNSUPPORTED_SASL_MECHANISM,
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.INVALID_PARTITIONS,
     KafkaError.INVALID_CONFIG,
     KafkaError.POLICY_VIOLATION,
     KafkaError.UNSUPPORTED_VERSION,
 }
+# The broker refuses us, or we do not trust it.
+REFUSALS: Final = {
+    KafkaError._AUTHENTICATION,  # noqa: SLF001
+    KafkaError._SSL,  # noqa: SLF001
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.UNSUPPORTED_SASL_MECHANISM,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+}
+REFUSED_IN_A_ROW: Final = 3  # a broker that is just starting or stopping may refuse a connection once
 # A consumer's client carries on by itself; its loop sees that nothing arrives.
 TRANSIENT: Final = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
@@ -41,11 +47,65 @@ LOST_PLACE: Final = {
 }
 
 
+REPEAT_S: Final = 10.0  # an outage is told when its cause changes, and this often
+CORRECT: Final = (
+    "Correct the kafka section of the settings (addresses, as the broker's certificate names them; librdkafka options;"
+    " rights of the user)."
+)
+
+
 class _ToStructlog(logging.Handler):
     """librdkafka's own log, at debug level: what matters of it reaches us as errors."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().debug("librdkafka", text=record.getMessage())
+
+
+class Complaints:
+    """
+    Keep what a client says of its connections: a request that fails only says that it timed out.
+
+    A client reports only while it is polled, and keeps what it has not reported in memory. So each client is polled all
+    the time, used or not. This object is the client's logger, and its `note` is the client's `error_cb`.
+    """
+
+    def __init__(self) -> None:
+        self.last = ""  # why a connection failed; empty since something worked
+        self.all_down = False  # no broker can be reached; for the owner to set back
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def is_refused(self) -> bool:
+        """Tell whether a broker refuses us again and again."""
+        return max(self._refused.values(), default=0) >= REFUSED_IN_A_ROW
+
+    def clear(self) -> None:
+        """Forget everything: something has worked."""
+        self.last = ""
+        self._refused.clear()
+
+    def note(self, error: KafkaError) -> None:
+        """Take an error that belongs to no request."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
+            self.all_down = True
+            return  # the log has said why
+        self.last = _plain(error.str())
+        broker = self.last.partition(": ")[0]
+        if error.code() in REFUSALS and "Local: " not in self.last:  # that is a lost connection's
+            self._refused[broker] += 1
+        else:
+            self._refused.pop(broker, None)
+
+    def log(self, level: int, form: str, facility: str, client: str, text: str) -> None:
+        """Take a line of the client's log: some connections end with nothing else."""
+        client_log().log(level, form, facility, client, text)
+        if facility == "FAIL":
+            self.last = _plain(text)
+
+
+def _plain(text: str) -> str:
+    """Leave out what differs from one attempt to the next, so that the same cause is told in the same words."""
+    return re.sub(r"^\[thrd:\S*\]: | \(after \d+ms in state \w+\)", "", " ".join(text.split()))
 
 
 def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
@@ -80,7 +140,9 @@ def client_log() -> logging.Logger:
     return log
 
 
-def explain(error: KafkaError | KafkaException, kafka: Kafka, tried: str) -> HeartbeatError:
+def explain(
+    error: KafkaError | KafkaException, kafka: Kafka, tried: str, complaints: Complaints | None = None
+) -> HeartbeatError:
     """
     Say what a Kafka error means for a person.
 
@@ -88,20 +150,24 @@ def explain(error: KafkaError | KafkaException, kafka: Kafka, tried: str) -> Hea
         error: As the client gave it.
         kafka: Where we tried.
         tried: What we tried, as in `cannot <tried>`.
+        complaints: What the client said of its connections.
     Returns:
-        A `ConfigError` where waiting is no use, otherwise an `OutageError`.
+        A `ConfigError` where waiting is no use, a `RefusedError` where the broker refuses us, else an `OutageError`.
     """
     cause = error.args[0] if isinstance(error, KafkaException) else error
-    code = cause.code() if isinstance(cause, KafkaError) else None
+    code = cause.code() if isinstance(cause, KafkaError) else 0
     text = " ".join((cause.str() if isinstance(cause, KafkaError) else str(cause)).split())
     if code in MISTAKES:
-        return ConfigError(
-            f"cannot {tried}: {text}",
-            hint="Correct the kafka section of the settings (addresses, librdkafka options, rights of the user).",
-        )
+        return ConfigError(f"cannot {tried}: {text}", hint=CORRECT)
+    if code < 0 and complaints is not None and complaints.last:  # the client's own words, not the broker's
+        text = complaints.last
+    message = f"cannot {tried} at {kafka.bootstrap_servers}: {text}"
+    if code in REFUSALS or (code < 0 and complaints is not None and complaints.is_refused):
+        return RefusedError(message, hint=CORRECT)
     return OutageError(
-        f"cannot {tried} at {kafka.bootstrap_servers}: {text}",
-        hint="Check that the broker runs and that HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS is an address it advertises.",
+        message,
+        hint="Check that the broker runs, that HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS is an address it advertises, and that"
+        " security.protocol in kafka.librdkafka is what it speaks there.",
     )
 
 

@@ -211,8 +211,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
         key = ".".join(str(step) for step in part["loc"])
         says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
         # Options, and what stands in the wrong place, may hold a password: only a known key's own value is repeated.
-        hidden = part["type"] == "extra_forbidden" or isinstance(part["input"], (dict, list))
-        hidden = hidden or bool(OPTIONS & set(part["loc"]))
+        hidden = OPTIONS & {*part["loc"]} or part["type"] == "extra_forbidden" or isinstance(part["input"], dict | list)
         shown = "" if hidden else f" (got {part['input']!r})"
         lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
     return ConfigError("; ".join(lines), hint=hint)

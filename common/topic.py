@@ -20,8 +20,8 @@ from confluent_kafka.admin import (
     TopicDescription,
 )
 
-from common.errors import OutageError
-from common.kafka_client import client_log, client_options, explain
+from common.errors import HeartbeatError, OutageError, RefusedError
+from common.kafka_client import REPEAT_S, Complaints, client_options, explain
 from common.runtime import StopFlag
 from common.settings import Kafka
 from common.topic_config import differences, wanted_config
@@ -58,8 +58,11 @@ class Topic:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._asked_ends: Mapping[TopicPartition, Future[ListOffsetsResultInfo]] = {}
+        self._complaints = Complaints()
+        self._told_at = -math.inf
         try:
-            self._admin = AdminClient(client_options(kafka, {}, {}), logger=client_log())
+            options = {**client_options(kafka, {}, {}), "error_cb": self._complaints.note}
+            self._admin = AdminClient(options, logger=self._complaints)  # type: ignore[arg-type]  # a gap in its stub
         except KafkaException as error:
             raise explain(error, kafka, "set up a Kafka client") from error
 
@@ -72,13 +75,29 @@ class Topic:
         """
         return self.ask()()
 
+    def serve(self, failing: str = "") -> None:
+        """
+        Take what the client has to report; otherwise it piles up, above all while the broker is away.
+
+        Args:
+            failing: What fails while no broker can be reached, as in `cannot <failing>`; logged every ten seconds.
+                Empty where a request waits, whose failure is logged.
+        """
+        self._admin.poll(0)
+        all_down, self._complaints.all_down = self._complaints.all_down, False
+        if failing and all_down and time.monotonic() - self._told_at > REPEAT_S:
+            self._told_at = time.monotonic()
+            error = explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), self._kafka, failing, self._complaints)  # noqa: SLF001
+            structlog.get_logger().warning(error.message, hint=error.hint)
+
     def ask(self) -> Callable[[], TopicState | None]:
         """Ask as `look` does, without waiting: the function returned waits for the answer."""
         name = self._kafka.topic
+        self.serve()
         try:
             future = self._admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S)[name]
         except KafkaException as error:
-            raise explain(error, self._kafka, f"look up topic {name}") from error
+            raise self._explained(error, f"look up topic {name}") from error
 
         def wait() -> TopicState | None:
             try:
@@ -86,7 +105,8 @@ class Topic:
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                     return None
-                raise explain(error, self._kafka, f"look up topic {name}") from error
+                raise self._explained(error, f"look up topic {name}") from error
+            self._complaints.clear()
             return TopicState.of(found)
 
         return wait
@@ -140,8 +160,12 @@ class Topic:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
                 return False
-            raise explain(error, kafka, f"create topic {kafka.topic}") from error
+            raise self._explained(error, f"create topic {kafka.topic}") from error
         return True
+
+    def _explained(self, error: KafkaException, tried: str) -> HeartbeatError:
+        self.serve()  # so that the reason is known
+        return explain(error, self._kafka, tried, self._complaints)
 
     def warn_of_differences(self, state: TopicState) -> None:
         """Log where an existing topic differs from the settings, if the broker lets us look."""
@@ -166,11 +190,12 @@ def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) 
     Returns:
         What it is; None when `stop` was set before.
     Raises:
-        ConfigError: The broker refuses us or the settings; an outage is waited out.
+        ConfigError, RefusedError: The broker refuses the settings or us. An outage is waited out, and so is a refusal
+            if the topic was reached before (`known`).
     """
     log = structlog.get_logger()
     topic = Topic(kafka)
-    told = ""
+    told, told_at = "", 0.0
     patience_ends = math.inf
     while not stop.is_set():
         try:
@@ -183,8 +208,10 @@ def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) 
             elif topic.create():
                 log.info("topic created", topic=kafka.topic, partitions=kafka.partitions)
         except OutageError as error:
-            if error.message != told:  # once for each cause, not once a second
+            if isinstance(error, RefusedError) and known is None:
+                raise
+            if error.message != told or time.monotonic() - told_at > REPEAT_S:
                 log.warning(error.message, hint=error.hint)
-                told = error.message
+                told, told_at = error.message, time.monotonic()
         stop.wait(RETRY_S if told else 0.1)
     return None

@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, Message
 
-from common.errors import ConfigError
+from common.errors import ConfigError, RefusedError
 from common.kafka_client import LOST_PLACE, TRANSIENT, explain, is_fatal
 from common.settings import Kafka
 from consumer.errors import MembershipLostError
@@ -60,7 +60,7 @@ class ClientEvents:
         Return the records; note everything else.
 
         Raises:
-            ConfigError: The broker refuses us.
+            ConfigError, RefusedError: The broker refuses the settings or us.
         """
         if not self.failed and not any(map(Message.error, messages)):
             return messages
@@ -92,7 +92,7 @@ class ClientEvents:
             self.lost.add(partition)
         else:
             found = explain(error, self._kafka, f"read topic {self._kafka.topic}")
-            if isinstance(found, ConfigError):
+            if isinstance(found, (ConfigError, RefusedError)):
                 raise found
             if partition is None or code in UNKNOWN_TOPIC:
                 structlog.get_logger().warning(found.message, hint=found.hint)

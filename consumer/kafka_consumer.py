@@ -77,6 +77,7 @@ class KafkaSource:
 
     def identify(self) -> tuple[TopicIdentity, int]:
         """Give what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
+        self._consume(1, 0)  # before it subscribes, and in Spark's driver, nothing else polls the client
         return identify(self._admin, self._topic)
 
     def confirm_topic(self) -> Callable[[], None]:
@@ -221,6 +222,7 @@ class KafkaSource:
 
     def _consume(self, count: int, wait_s: float) -> list[Message]:
         """Get what is there; a partition that lost its place waits for the ledger and the log's ends to tell why."""
+        self._admin.serve(f"read topic {self._topic}" if self._positions else "")
         messages = self._events.records_of(self._consumer.consume(count, wait_s))
         while self._events.lost:
             partition = self._events.lost.pop()

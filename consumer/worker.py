@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import structlog
 
-from common.errors import ConfigError, HeartbeatError, OutageError
+from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
 from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, Health
 from common.validation import Decode
 from consumer.batch import Batch, Rejected, Slice
@@ -56,8 +56,8 @@ class Worker:
     """
     Reads, decodes and has batches written until told to stop.
 
-    A person's mistake (`ConfigError`) ends it, until it has read the ledger once. From then on it is an outage, such
-    as a database being restored or a password being rotated: it waits and goes on by itself.
+    A person's mistake (`ConfigError`, `RefusedError`) ends it, until it has read the ledger once. From then on it is an
+    outage, such as a database being restored or a password being rotated: it waits and goes on by itself.
 
     Args:
         open_source: Makes a new membership in the group; gets what to call before partitions are given up.
@@ -143,7 +143,7 @@ class Worker:
     def _read(self, source: Source) -> list[Slice]:
         try:
             return source.read()
-        except ConfigError as error:
+        except (ConfigError, OutageError) as error:
             self._wait_out(error, self._kafka)
             return []
 
@@ -263,7 +263,7 @@ class Worker:
         return False
 
     def _wait_out(self, error: HeartbeatError, server: Outage) -> None:
-        if isinstance(error, ConfigError) and not self._has_worked:
+        if isinstance(error, (ConfigError, RefusedError)) and not self._has_worked:
             raise error
         server.report(error)
 

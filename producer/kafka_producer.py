@@ -6,7 +6,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from common.kafka_client import client_log, client_options, explain
+from common.kafka_client import Complaints, client_options, explain
 from common.settings import Options, Settings
 from producer.encoding import Messages
 
@@ -49,7 +49,7 @@ class KafkaSender:
         self._accepted = 0
         self._failed = 0  # of those accepted
         self.fatal_error = ""  # the client refuses everything from now on
-        self.last_error = ""  # what the client complained of since the last acknowledgement
+        self._complaints = Complaints()
         self.delivered = 0
         self.undelivered: Counter[str] = Counter()
         # A batch that is too large for the topic is given up for good, with everything in it.
@@ -57,7 +57,7 @@ class KafkaSender:
         options = client_options(self._kafka, own, settings.producer.librdkafka)
         self._options = {**options, "on_delivery": self._reported, "error_cb": self._note}
         try:
-            self._producer = Producer(self._options, logger=client_log())
+            self._producer = Producer(self._options, logger=self._complaints)
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka producer") from error
 
@@ -65,6 +65,11 @@ class KafkaSender:
     def in_flight(self) -> int:
         """Messages that are neither acknowledged nor given up."""
         return self._accepted - self._failed - self.delivered + len(self._waiting)
+
+    @property
+    def last_error(self) -> str:
+        """What the client complained of since the last acknowledgement."""
+        return self._complaints.last
 
     @property
     def is_full(self) -> bool:
@@ -88,7 +93,7 @@ class KafkaSender:
         delivered = self._accepted - self._failed - len(self._producer)
         if delivered > self.delivered:
             self.delivered = delivered
-            self.last_error = ""
+            self._complaints.clear()
 
     def renew(self) -> None:
         """
@@ -100,7 +105,7 @@ class KafkaSender:
         self._producer.purge()
         self._flush(30)  # only serves the reports, which are all there now
         self._waiting, self._again = self._again + self._waiting, None
-        self._producer = Producer(self._options, logger=client_log())
+        self._producer = Producer(self._options, logger=self._complaints)
         self._offer()
 
     def finish(self, timeout_s: float) -> int:
@@ -159,6 +164,6 @@ class KafkaSender:
         self.undelivered[AT_THE_END.get(error.code()) or error.str()] += 1
 
     def _note(self, error: KafkaError) -> None:
-        self.last_error = error.str()
+        self._complaints.note(error)
         if error.fatal():
             self.fatal_error = error.str()

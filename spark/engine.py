@@ -9,7 +9,7 @@ import structlog
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from common.errors import ConfigError, OutageError
+from common.errors import ConfigError, OutageError, RefusedError
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
@@ -79,7 +79,7 @@ class Engine:
                 except TopicReplacedError as error:
                     structlog.get_logger().warning(error.message, hint=error.hint)
                 except (OutageError, ConfigError) as error:
-                    if isinstance(error, ConfigError) and not self._has_worked:
+                    if isinstance(error, (ConfigError, RefusedError)) and not self._has_worked:
                         raise
                     self._outage.report(error)
                     stop.wait(self._outage.wait_s)

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from psycopg import errors as pg
 from pydantic import SecretStr
 
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
+from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, RefusedError, one_line
 from common.kafka_client import client_log, client_options
 from common.kafka_client import explain as explain_kafka
 from common.settings import Credentials, Kafka, PostgreSQL
@@ -180,7 +180,14 @@ def test_unique_violation_without_a_name_is_not_taken_for_a_taken_id() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(ConfigError, 2), (BooksError, 3), (OutageError, 1), (StaleOwnerError, 1), (TopicReplacedError, 1)],
+    [
+        (ConfigError, 2),
+        (RefusedError, 2),
+        (BooksError, 3),
+        (OutageError, 1),
+        (StaleOwnerError, 1),
+        (TopicReplacedError, 1),
+    ],
 )
 def test_each_kind_of_ending_has_its_exit_code(kind: Callable[..., HeartbeatError], code: int) -> None:
     """Whoever restarts services tells a mistake (do not) from an outage (do) by the code."""
@@ -200,10 +207,11 @@ def test_each_kind_of_ending_has_its_exit_code(kind: Callable[..., HeartbeatErro
         (KafkaError.LEADER_NOT_AVAILABLE, OutageError),
         (KafkaError.NOT_ENOUGH_REPLICAS, OutageError),
         (KafkaError.UNKNOWN, OutageError),
-        (KafkaError._AUTHENTICATION, ConfigError),  # noqa: SLF001
-        (KafkaError._SSL, ConfigError),  # noqa: SLF001
-        (KafkaError.SASL_AUTHENTICATION_FAILED, ConfigError),
-        (KafkaError.TOPIC_AUTHORIZATION_FAILED, ConfigError),
+        (KafkaError._AUTHENTICATION, RefusedError),  # noqa: SLF001
+        (KafkaError._SSL, RefusedError),  # noqa: SLF001
+        (KafkaError.SASL_AUTHENTICATION_FAILED, RefusedError),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, RefusedError),
+        (KafkaError._INVALID_ARG, ConfigError),  # noqa: SLF001
         (KafkaError.INVALID_PARTITIONS, ConfigError),
     ],
 )
