@@ -73,10 +73,12 @@ def main():
         return 7
     if sys.argv[1] == "ValueError":
         raise ValueError("ours")
+    if sys.argv[1] == "Ctrl-C":
+        raise KeyboardInterrupt
     raise getattr(errors, sys.argv[1])("cannot do it: 1", hint="Do it.")
 if sys.argv[2] == "configured":
     runtime.configure_logging(Logging(format="json"), service="producer")
-sys.exit(runtime.run("producer", main))
+sys.exit(runtime.run("producer", main, out=sys.stderr if sys.argv[2] == "a command" else None))
 """
 Start = Callable[..., subprocess.Popen[str]]
 
@@ -229,6 +231,23 @@ def test_error_becomes_one_line_with_its_hint_and_its_exit_code(
     assert (line["event"], line["hint"], line["level"]) == ("cannot do it: 1", "Do it.", "error")
     assert line["service"] == "producer"
     assert errors == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "event"),
+    [
+        ("ConfigError", 2, "cannot do it: 1"),
+        ("Ctrl-C", 130, "stopped by Ctrl-C"),
+    ],
+)
+def test_ending_of_a_command_is_one_line_on_stderr(start: Start, error: str, code: int, event: str) -> None:
+    """What it prints is for other programs; a person who stops it has found no defect."""
+    process = start(ENDS, error, "a command")
+    output, errors = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == code
+    assert output == ""
+    assert json.loads(errors)["event"] == event
 
 
 def test_return_value_is_the_exit_code(start: Start) -> None:
