@@ -21,7 +21,7 @@ ROLLUP_EVERY_S: Final = 5.0
 STORAGE_EVERY_S: Final = 60.0
 DAYS_AHEAD: Final = 7  # partitions made before they are needed: a week without a consumer does no harm
 # Whoever waits for a lock on the table holds up those that come behind. An old day may take its time to be counted.
-LIMITS: Final = "-c lock_timeout=200ms -c statement_timeout=10min"
+LIMITS: Final = {"lock_timeout": "200ms", "statement_timeout": "10min"}
 BITE: Final = 10_000  # rows dropped in one transaction
 
 ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('heartbeat maintenance', 0))"

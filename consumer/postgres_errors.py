@@ -16,6 +16,7 @@ CONNECT_MISTAKES: Final = {
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
     r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sql makes ours.",
     r'database ".*" does not exist': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
+    "no such (database|user)": "Add it to the connection pooler's configuration, or correct the POSTGRESQL_ variables.",
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
 MISSING_SCHEMA_HINT: Final = "Apply the schema: psql -f db/schema.sql; the consumer goes on by itself."

@@ -1,10 +1,11 @@
 """One session with PostgreSQL: opened when it is needed, opened again after it was lost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import psycopg
 
+from common.errors import ConfigError
 from common.settings import Credentials, Settings
 from consumer.postgres_errors import explain
 
@@ -19,10 +20,41 @@ CONNECTION: Final = {
     "tcp_user_timeout": 10_000,  # ms
     "client_encoding": "UTF8",
 }
-SESSION: Final = (
-    "-c TimeZone=UTC -c default_transaction_isolation=read\\ committed -c lock_timeout=10s -c statement_timeout=60s"
-    " -c idle_in_transaction_session_timeout=60s -c tcp_user_timeout=10s"
+# Set after connecting: a pooler takes no startup options. What a role, a database or a server sets instead, such as
+# another DateStyle, changes nothing here.
+SESSION: Final[Mapping[str, str]] = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, MDY",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": "10s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_user_timeout": "10s",
+}
+# One round trip for all that a new session needs. Where a pooler stands in between, the backend is another one than
+# the client was told, and nothing is set yet: other clients of the pooler might get it.
+# Row level security fails a COPY, and hides rows of the ledger. It holds for our role, or for the owner, as whom the
+# functions run, if it is forced on him.
+SET_UP: Final = r"""
+SELECT pg_backend_pid(), (
+    SELECT string_agg(format('%%I from %%I', relname, CASE WHEN is_ours THEN current_user ELSE rolname END), ', '
+                      ORDER BY relname)
+    FROM (SELECT relname, relowner, relrowsecurity AND relforcerowsecurity AS is_forced,
+                 row_security_active(oid) AND relname = ANY (%(tables)s::text[]) AS is_ours
+          FROM pg_class
+          WHERE relrowsecurity
+            AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('heartbeats'))
+            AND (relname = ANY (%(tables)s::text[])
+                 OR relname ~ '^heartbeats_(default|horizon|per_minute|per_customer|fleet|[0-9]{8})$')
+         ) AS guarded JOIN pg_roles AS owner ON owner.oid = relowner
+    WHERE is_ours OR is_forced AND NOT (rolsuper OR rolbypassrls)
+), (
+    SELECT count(set_config(name, value, false))
+    FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting (name, value) WHERE pg_backend_pid() = %(backend)s
 )
+"""
+TABLES: Final = ["heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched"]
+BACKEND: Final = "SELECT pg_backend_pid()"
 # A stalled consumer inside COPY holds ids that its successor waits for, and its backend heeds no timeout.
 # Only sessions of our own kind and role are ended; that is harmless, for the books tell them that they are late.
 END_BLOCKERS: Final = """
@@ -40,15 +72,19 @@ class Session:
         settings: Address and libpq parameters.
         credentials: Who we are.
         name: The application's name that PostgreSQL shows.
-        limits: Server options that go over the usual ones.
+        limits: Server settings that go over the usual ones.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials, name: str, limits: str = "") -> None:
+    def __init__(
+        self, settings: Settings, credentials: Credentials, name: str, limits: Mapping[str, str] | None = None
+    ) -> None:
         self._settings = settings
         self._credentials = credentials
         self._name = name
-        self._limits = limits
+        durable = "on" if settings.consumer.synchronous_commit else "off"
+        self._session = {**SESSION, "synchronous_commit": durable, **(limits or {})}
         self._connection: psycopg.Connection | None = None
+        self._backend = 0  # its process id; behind a pooler, the client knows another number
 
     def run(self, tried: str, action: Callable[[psycopg.Connection], T]) -> T:
         """
@@ -62,7 +98,7 @@ class Session:
         """
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
+                self._connection, self._backend = self._open()
             return action(self._connection)
         except psycopg.Error as error:
             self.close()
@@ -80,7 +116,7 @@ class Session:
             return 0
         try:
             with self._connect() as helper:
-                return helper.execute(END_BLOCKERS, {"backend": blocked.info.backend_pid, "name": self._name}).rowcount
+                return helper.execute(END_BLOCKERS, {"backend": self._backend, "name": self._name}).rowcount
         except psycopg.Error:
             return 0
 
@@ -90,9 +126,69 @@ class Session:
             self._connection.close()
             self._connection = None
 
+    def _open(self) -> tuple[psycopg.Connection, int]:
+        """
+        Connect and set the session up.
+
+        Returns:
+            The connection and the process id of its backend.
+        Raises:
+            ConfigError: Row level security or a pooler would break what we do.
+        """
+        connection = self._connect()
+        try:
+            backend = self._set_up(connection, connection.info.backend_pid)
+            if backend != connection.info.backend_pid:
+                self._refuse_shared(connection, backend)
+                connection.prepare_threshold = None
+                self._set_up(connection, backend)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, backend
+
+    def _set_up(self, connection: psycopg.Connection, backend: int) -> int:
+        """Set what `SESSION` says if this is the backend; give the one that it is."""
+        names, values = list(self._session), list(self._session.values())
+        given = {"tables": TABLES, "names": names, "values": values, "backend": backend}
+        found, hidden, _ = connection.execute(SET_UP, given).fetchone() or (0, None, 0)
+        if hidden:
+            raise ConfigError(
+                f"cannot use {self._where}: row level security hides {hidden}",
+                hint="Exempt the role (ALTER ROLE ... BYPASSRLS), or ALTER TABLE ... DISABLE ROW LEVEL SECURITY.",
+            )
+        return int(found)
+
+    def _refuse_shared(self, connection: psycopg.Connection, backend: int) -> None:
+        """
+        Raise unless a pooler keeps our backend for us between two of our transactions.
+
+        A pooler that shares sessions gives an idle one to whoever asks next. In a busy pool, somebody else can have it
+        while we look, so that we miss it. No row depends on that, and the next connection looks again.
+        """
+        with self._connect() as other:
+            try:
+                with other.transaction():
+                    theirs = other.execute(BACKEND).fetchone()
+                    ours = connection.execute(BACKEND).fetchone()
+            except psycopg.OperationalError as error:
+                if "statement pooling" not in str(error):
+                    raise
+            else:
+                if ours == (backend,) != theirs:
+                    return
+        raise ConfigError(
+            f"cannot use the connection pooler at {self._where}: it gives our session to other clients",
+            hint="Connect to PostgreSQL itself, or use session pooling (PgBouncer: pool_mode = session).",
+        )
+
+    @property
+    def _where(self) -> str:
+        address = self._settings.postgresql
+        return f"{address.host}:{address.port}, database {self._credentials.database}"
+
     def _connect(self) -> psycopg.Connection:
-        address, consumer = self._settings.postgresql, self._settings.consumer
-        durable = "on" if consumer.synchronous_commit else "off"
+        address = self._settings.postgresql
         parameters: dict[str, Any] = {
             **CONNECTION,
             "host": address.host,
@@ -101,7 +197,7 @@ class Session:
             "password": self._credentials.password.get_secret_value(),
             "dbname": self._credentials.database,
             "application_name": self._name,
-            "options": f"{SESSION} -c synchronous_commit={durable} {self._limits}",
+            "options": "",  # nor those of PGOPTIONS
             **address.libpq,
         }
         return psycopg.connect(psycopg.conninfo.make_conninfo(**parameters), autocommit=True)

@@ -10,6 +10,8 @@ BEGIN
 END
 $$;
 SET client_min_messages = warning;
+-- Also in functions that write a time into a statement. 'SQL' would write its zone as IST, say, and read that as another.
+SET DateStyle = 'ISO, MDY';
 
 -- Where an event stood in Kafka, packed into the 63 bits of a positive bigint: which of the topics that bore the
 -- name (7 bits; 0: inserted by hand), partition (16), offset (40). A second copy of an event breaks the primary key.
@@ -340,7 +342,7 @@ END;
 -- Works off the notes: each minute once it has been quiet for five seconds, or noted for a minute. The notes go first,
 -- the sums are taken after: what is stored in between leaves a note of its own.
 CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET DateStyle FROM CURRENT
 AS $$
 DECLARE
     picked timestamptz[];
@@ -610,6 +612,7 @@ FROM heartbeats;
 COMMENT ON VIEW patient_heartbeats IS 'The same rows by patient number (NULL where customer_id is no CUST-<n>) with low/normal/high at 60 and 100';
 
 RESET client_min_messages;
+RESET DateStyle;
 DO $$
 BEGIN
     PERFORM pg_advisory_unlock(hashtextextended('heartbeat rollups', 0));

@@ -90,6 +90,7 @@ def test_missing_right_names_the_role() -> None:
         ("fe_sendauth: no password supplied", "POSTGRESQL_PASSWORD"),
         ('FATAL:  role "admin" does not exist', "POSTGRESQL_USERNAME"),
         ('FATAL:  database "heartbeat_db" does not exist', "POSTGRESQL_DATABASE"),
+        ("FATAL:  no such database: heartbeat_db", "pooler"),
         (
             'FATAL:  no pg_hba.conf entry for host "127.0.0.1", user "admin", database "heartbeat_db", no encryption',
             "pg_hba.conf",
