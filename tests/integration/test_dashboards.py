@@ -225,6 +225,24 @@ def test_an_outage_is_drawn_as_zero(connection: Connection, view: View) -> None:
     assert {rate for _, rate in rates} == {0, 10}
 
 
+@pytest.mark.parametrize("hours", [2, 12, 72])
+def test_buckets_whose_rollup_is_to_come_are_no_drop(connection: Connection, view: View, hours: int) -> None:
+    """Rollups follow the rows by a minute: each bucket would fall, to 0 or by a part, until its last minute is in."""
+    now = datetime.now(UTC)
+    begins = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    fill(connection, replace(view, start=begins, end=now), 2)
+    connection.execute("UPDATE heartbeats_touched SET noted_at = now() - interval '1 h' WHERE minute < %s",
+                       [now - timedelta(minutes=2)])  # fmt: skip
+    while connection.execute("SELECT refresh_rollups(20)").fetchone() != (0,):
+        pass
+
+    rates = show(connection, View(now - timedelta(hours=hours), now), sql_of("Stored and rejected per second"))
+    stored = [rate for at, rate in rates if at >= begins]
+
+    assert {rate for at, rate in rates if at < begins} <= {0}
+    assert set(stored) == {2}
+
+
 def test_the_list_of_customers_stays_short_and_finds_everybody(connection: Connection, view: View) -> None:
     """A million names would stop the browser; whoever is not among the first thousand is found by typing."""
     fill(connection, replace(view, end=view.start + timedelta(seconds=1)), 3000)
