@@ -2,7 +2,7 @@
 Settings: `config.yml`, over it `.env`, over it the environment (`HEARTBEAT_<SECTION>__<KEY>`, `POSTGRESQL_*`).
 
 Everything is checked before the first connection, and a name that is not a setting is refused: a misspelt
-limit that silently stays at its default is worse than an error.
+limit that silently stays at its default is worse than an error. Just over 250 lines: each setting is one.
 """
 
 import difflib
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError
 
@@ -26,6 +27,7 @@ Options = dict[str, str | int | float | bool]
 OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the keys that hold some
 Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
+FEWEST_REJECTED_BYTES: Final = 64 * 1024**2  # as in bound_rejected() of db/schema.sql
 
 # What the guarantees rest on is not for options to change.
 _PRODUCER: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
@@ -40,6 +42,12 @@ FIXED_OPTIONS: Final = {
     "spark": {"bootstrap.servers", "group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level"},
     "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
 }
+
+
+def _none_or_enough(size_bytes: int) -> int:
+    if 0 < size_bytes < FEWEST_REJECTED_BYTES:
+        raise PydanticCustomError("too_few_bytes", "must be 0 or at least {fewest}", {"fewest": FEWEST_REJECTED_BYTES})
+    return size_bytes
 
 
 class Section(BaseModel):
@@ -95,6 +103,7 @@ class Consumer(Section):
     connections: Annotated[int, Field(ge=1, le=16)] = 2  # batches written at a time
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
+    rejected_max_bytes: Annotated[int, Field(ge=0, le=2**60), AfterValidator(_none_or_enough)] = 10 * 1024**3  # 0: any
     rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # of what dashboards read; 0: for ever
     metrics_host: str = "127.0.0.1"
     metrics_port: MetricsPort = 9102

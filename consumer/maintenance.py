@@ -31,6 +31,7 @@ MAKE: Final = "SELECT make_heartbeats_partition(%s::date)"
 DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
 DROP_STRAYS: Final = "SELECT drop_strays(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
 DROP_REJECTED: Final = "SELECT drop_rejected(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
+BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 DROP_ROLLUPS: Final = "SELECT drop_rollups(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
 FIRST_DAY: Final = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -111,6 +112,15 @@ class Maintenance:
                 dropped += rows
             if dropped:
                 self._log.info(f"{what} dropped", rows=dropped, retention_days=days)
+        if keep.rejected_max_bytes:
+            self._bound_quarantine(keep.rejected_max_bytes)
+
+    def _bound_quarantine(self, max_bytes: int) -> None:
+        dropped = 0
+        while rows := self._one_at_a_time("bound the quarantine", BOUND_REJECTED, max_bytes, BITE):
+            dropped += rows
+        if dropped:
+            self._log.warning("oldest quarantined messages dropped", rows=dropped, rejected_max_bytes=max_bytes)
 
     def _one_at_a_time(self, tried: str, statement: str, *arguments: object) -> int | None:
         """Do one step in a transaction, unless another consumer is at it; what it returns as a number."""

@@ -6,9 +6,11 @@ elsewhere has been overtaken and rolls back; so a batch is stored once, whoever 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from psycopg import Connection
 from psycopg import errors as pg
 
@@ -32,6 +34,11 @@ COPY_REJECTED: Final = (
     'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)'
     " FROM STDIN"
 )
+# The maintenance does it every minute; within a minute, a flood can bring more than the disk has room for.
+BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
+BOUND_EVERY: Final = 50_000  # quarantined messages, or a part of the bytes that are allowed, whichever comes first
+BOUND_PART: Final = 16
+GIVE_WAY: Final = "SELECT set_config('lock_timeout', '200ms', true)"
 # A deferred constraint would speak up at COMMIT only, when nobody can tell any more which row it meant.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 Confirm = Callable[[], Callable[[], None]]
@@ -56,6 +63,8 @@ class PostgresStore:
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(settings.consumer.retention_days)
         self._note_old = note_old or OldRows(settings.consumer.retention_days).add
+        self._rejected_max_bytes = settings.consumer.rejected_max_bytes
+        self._quarantined = self._quarantined_bytes = 0  # since the quarantine was bounded
         self._refused_in_a_row = 0
         self.end_blockers = self._session.end_blockers
         self.close = self._session.close
@@ -125,6 +134,8 @@ class PostgresStore:
         refused = len(rejected) - len(batch.rejected)
         self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.rows) else 0
         self._look_for_old(batch, rejected)
+        if self._quarantined >= BOUND_EVERY or self._quarantined_bytes * BOUND_PART >= self._rejected_max_bytes > 0:
+            self._session.run("bound the quarantine", self._bound_quarantine)
         return rejected
 
     def _look_for_old(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
@@ -182,22 +193,39 @@ class PostgresStore:
     ) -> None:
         if not rejected:
             return
+        most = self._max_payload_bytes
         with connection.cursor().copy(COPY_REJECTED) as copy:
             for one in rejected:
-                record, payload = one.record, one.record.value()
+                record, payload, key = one.record, one.record.value(), one.record.key()
+                self._quarantined_bytes += min(len(payload or b""), most) + min(len(key or b""), most)
                 copy.write_row(
                     (
                         one.row_id,
                         topic.name,
                         record.partition(),
                         record.offset(),
-                        record.key(),
-                        payload if payload is None else payload[: self._max_payload_bytes],
+                        key and key[:most],
+                        payload and payload[:most],
                         max(len(payload or b""), one.payload_length),
                         one.reason,
                         EPOCH
                         + timedelta(milliseconds=max(0, min(judged_at_ms(record, clock_ms), 253_402_300_799_999))),
                     )
+                )
+
+        self._quarantined += len(rejected)
+
+    def _bound_quarantine(self, connection: Connection) -> None:
+        """Delete the oldest messages beyond the limit, unless a lock that this needs is held: then later."""
+        self._quarantined = self._quarantined_bytes = 0
+        if not self._rejected_max_bytes:
+            return
+        with suppress(pg.LockNotAvailable, pg.DeadlockDetected), connection.transaction():
+            connection.execute(GIVE_WAY)
+            row = connection.execute(BOUND_REJECTED, (self._rejected_max_bytes, 2 * BOUND_EVERY)).fetchone()
+            if row and row[0]:
+                structlog.get_logger().warning(
+                    "oldest quarantined messages dropped", rows=row[0], rejected_max_bytes=self._rejected_max_bytes
                 )
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:

@@ -32,8 +32,8 @@ REVOKE ALL ON DATABASE :"database" FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON FUNCTION free_generation, make_heartbeats_partition, refresh_rollups, heartbeats_days_due,
-    drop_heartbeats_day, drop_strays, drop_rejected, drop_rollups FROM PUBLIC, :"reader";
+REVOKE ALL ON FUNCTION free_generation, make_heartbeats_partition, attach_heartbeats, refresh_rollups, heartbeats_days_due,
+    drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected, drop_rollups FROM PUBLIC, :"reader";
 GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
 GRANT USAGE ON SCHEMA public TO :"consumer", :"reader";
 
@@ -45,7 +45,7 @@ GRANT SELECT, INSERT, DELETE ON rejected_heartbeats TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
 GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, refresh_rollups, heartbeats_days_due,
-    drop_heartbeats_day, drop_strays, drop_rejected, drop_rollups TO :"consumer";
+    drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected, drop_rollups TO :"consumer";
 
 -- The reader, for Grafana, which passes on whatever SQL a person types.
 ALTER ROLE :"reader" LOGIN PASSWORD :'reader_password' CONNECTION LIMIT 20;

@@ -138,10 +138,70 @@ CREATE INDEX IF NOT EXISTS idx_rejected_at ON rejected_heartbeats (rejected_at);
 
 COMMENT ON TABLE rejected_heartbeats IS 'Quarantine: messages that are no valid heartbeat, as they came, with the reason';
 COMMENT ON COLUMN rejected_heartbeats.id IS 'The message''s place in Kafka, numbered as in heartbeats (see kafka_place)';
+COMMENT ON COLUMN rejected_heartbeats.key IS 'The bytes as they came, cut at consumer.max_payload_bytes';
 COMMENT ON COLUMN rejected_heartbeats.payload IS 'The bytes as they came, cut at consumer.max_payload_bytes; NULL for a tombstone and for an unreadable batch';
 COMMENT ON COLUMN rejected_heartbeats.payload_length IS 'Full length in bytes, also of a payload that was cut';
 COMMENT ON COLUMN rejected_heartbeats.reason IS 'Stable word, see docs/architecture.md; what PostgreSQL refused carries its words';
 COMMENT ON COLUMN rejected_heartbeats.appended_at IS 'The time by which a timestamp counts as future: the broker''s (LogAppendTime), else the later of the sender''s and the consumer''s clock. For an unreadable batch, the time of noticing. Before 2011: a sender''s, see TAKE in consumer/replay.py';
+
+-- What bound_rejected() deletes is to be free for what comes next within a minute or two, not after a fifth of the table.
+ALTER TABLE rejected_heartbeats SET (
+    autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
+    toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_cost_delay = 0);
+
+-- One session at a time bounds the quarantine, by a lock on this table: who may only read cannot take it.
+CREATE TABLE IF NOT EXISTS rejected_turn ();
+COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds the quarantine';
+
+-- Deletes the oldest messages until the rest takes no more than max_bytes, whatever their age: a flood must not fill the
+-- disk. At most so many at a time, and a gigabyte. 64 MiB of the newest are always kept, also from a stolen role.
+-- Nothing is measured while all files together are smaller than that (they do not shrink when rows are deleted). Up to
+-- 4,000 pages of rows (some 100,000 messages; large payloads lie elsewhere) are measured exactly, more by a sample.
+CREATE OR REPLACE FUNCTION bound_rejected(max_bytes bigint, most integer DEFAULT 50000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    allowed bigint := greatest(max_bytes, 64 * 1024 * 1024);
+    on_disk bigint := pg_total_relation_size('rejected_heartbeats');
+    pages bigint := pg_relation_size('rejected_heartbeats') / current_setting('block_size')::integer;
+    percent float8 := least(100, 100.0 * 4000 / greatest(pages, 1));
+    fixed_bytes CONSTANT integer := 150;  -- a row's other columns and headers, and its entries in two indexes
+    surplus bigint;
+    dropped bigint;
+BEGIN
+    IF on_disk <= allowed THEN
+        RETURN 0;
+    END IF;
+    BEGIN
+        LOCK TABLE rejected_turn IN EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN 0;
+    END;
+    SELECT least(on_disk, 100 / percent * coalesce(sum(
+        fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0) + coalesce(pg_column_size(payload), 0)
+    ), 0)) - allowed INTO surplus FROM rejected_heartbeats TABLESAMPLE SYSTEM (percent);
+    WITH oldest AS (
+        SELECT id, rejected_at, fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0)
+                                + coalesce(pg_column_size(payload), 0) AS bytes
+        FROM rejected_heartbeats ORDER BY rejected_at, id LIMIT CASE WHEN surplus > 0 THEN most ELSE 0 END
+    ), summed AS (
+        SELECT id, sum(bytes) OVER (ORDER BY rejected_at, id) - bytes AS older_bytes FROM oldest
+    ), gone AS (
+        DELETE FROM rejected_heartbeats WHERE id IN (
+            SELECT id FROM summed WHERE older_bytes < least(surplus, 1024 * 1024 * 1024))
+        RETURNING id
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM gone GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) INTO dropped FROM gone;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, tallied in kafka_ledger.rejected_dropped; returns how many';
 
 -- The books ------------------------------------------------------------------------------------------------------
 

@@ -75,6 +75,7 @@ def test_settings_cannot_be_changed(config: Write) -> None:
         ("consumer", "max_future_s: .inf", "must be less than or equal to 315360000 (got inf)"),
         ("consumer", "max_payload_bytes: -1", "must be greater than or equal to 0 (got -1)"),
         ("consumer", "max_payload_bytes: 536870913", "must be less than or equal to 536870912 (got 536870913)"),
+        ("consumer", "rejected_max_bytes: 67108863", "must be 0 or at least 67108864 (got 67108863)"),
         ("consumer", "metrics_port: 65536", "must be less than or equal to 65535 (got 65536)"),
         ("consumer", "metrics_port: -1", "must be greater than or equal to 0 (got -1)"),
         ("consumer", "skip_expired: perhaps", "must be a valid boolean, unable to interpret input (got 'perhaps')"),
@@ -120,7 +121,8 @@ def test_wrong_value_is_named_with_what_it_must_be_and_what_it_is(
     [
         "consumer: {max_batch: 1, max_wait_s: 0.001, max_future_s: 0, max_payload_bytes: 0, metrics_port: 0}",
         "consumer: {max_batch: 100000, max_wait_s: 10, max_future_s: 315360000, metrics_port: 65535}",
-        "consumer: {max_payload_bytes: 536870912}",
+        "consumer: {max_payload_bytes: 536870912, rejected_max_bytes: 67108864}",
+        "consumer: {rejected_max_bytes: 0}",
         "producer: {customers: 1, interval_s: 0, seed: 0, flush_timeout_s: 0.1, metrics_port: 0}",
         "producer: {customers: 1000000, interval_s: 86400, flush_timeout_s: 3600}",
         "kafka: {partitions: 1, replication_factor: 1, retention_hours: -1, retention_bytes: -1}",
