@@ -23,9 +23,12 @@ CREATE OR REPLACE TRIGGER forget BEFORE INSERT ON heartbeats_touched FOR EACH RO
 REMEMBER: Final = "DROP TRIGGER IF EXISTS forget ON heartbeats_touched"
 MINUTES: Final = """
 SELECT (SELECT count(DISTINCT minute) FROM heartbeats_per_minute),
-       (SELECT count(DISTINCT minute) FROM heartbeats_touched)
+       (SELECT count(*) FROM noted_minutes('-infinity', 'infinity'))
 """
-AGE_NOTES: Final = "UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h'"
+AGE_NOTES: Final = """
+UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h';
+UPDATE heartbeats_outdated SET last_noted_at = last_noted_at - interval '1 h';
+"""
 
 
 def finish(running: Stack) -> str:

@@ -30,8 +30,8 @@ POSTGRES: Final = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_t
 FIRST_FILLED: Final = 100 << 56  # ids from here on, of a generation that no topic of ours gets, fill the table
 GENERATION: Final = 1 << 56  # ids of one topic's generation
 EMPTY: Final = (
-    "TRUNCATE rejected_heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_per_minute,"
-    " heartbeats_per_customer, heartbeats_fleet"
+    "TRUNCATE rejected_heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_outdated,"
+    " heartbeats_per_minute, heartbeats_per_customer, heartbeats_fleet"
 )
 
 # In order of time, as they arrive.

@@ -35,6 +35,14 @@ LAG_SECONDS = Gauge(
 REBALANCES = Counter("heartbeat_consumer_rebalances_total", "Partitions assigned or revoked.", ["event"])
 FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
 RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])
+MAINTENANCE_FAILURES = Counter(
+    "heartbeat_consumer_maintenance_failures_total", "Failed steps of maintenance.", ["step"]
+)
+MAINTAINED = Gauge(
+    "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
+    "When this process last completed a step of maintenance, in seconds since 1970.",
+    ["step"],
+)
 
 
 class Health:

@@ -143,6 +143,14 @@ class Batch:
         """Number of records."""
         return len(self.rows) + len(self.rejected)
 
+    def notes(self) -> dict[int, int]:
+        """Return, by hour since 1970, a bit for each of its minutes in `minutes`: one row notes a whole hour."""
+        hours: dict[int, int] = {}
+        for minute in self.minutes:
+            hour, bit = divmod(minute, 60)
+            hours[hour] = hours.get(hour, 0) | 1 << bit
+        return hours
+
     def steps(self, rejected: Iterable[Rejected]) -> list[Step]:
         """
         Give the books' steps, by partition.

@@ -1,39 +1,52 @@
 """
 What the tables need besides being written to: rollups, coming days' partitions, retention.
 
-It runs in a thread and on a session of its own, in every consumer; the database lets one at a time do it. Locks that
-writers meet are waited for at most a fifth of a second, and tried again later.
+It runs in a thread and on a session of its own, in every consumer. The database lets one consumer at a time do it, and
+decides by its own clock what is old. A step waits at most a fifth of a second for a lock that writers meet, and tries
+again later.
 """
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
 
 import structlog
 from psycopg import Connection
+from psycopg import errors as pg
 
-from common.errors import ConfigError, OutageError
+from common.errors import OutageError
 from common.settings import Credentials, Settings
+from consumer.clocks import Clocks
 from consumer.postgres_session import Session
+from consumer.steps import LOOK_EVERY_S, Done, Step, run_due
 
 ROLLUP_EVERY_S: Final = 5.0
 STORAGE_EVERY_S: Final = 60.0
+TURN_S: Final = 2.0  # a step with more to do lets the others run after so long
 DAYS_AHEAD: Final = 7  # partitions made before they are needed: a week without a consumer does no harm
 # Whoever waits for a lock on the table holds up those that come behind. An old day may take its time to be counted.
 LIMITS: Final = {"lock_timeout": "200ms", "statement_timeout": "10min"}
 BITE: Final = 10_000  # rows dropped in one transaction
 
-ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_xact_lock(hashtextextended('heartbeat maintenance', 0))"
+DATABASE_TIME: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
+FLOOR: Final = """
+SELECT coalesce(max(retention_days), 1), coalesce(max(rejected_retention_days), 1),
+       coalesce(max(rollup_retention_days), 1)
+FROM retention_floor
+"""
+LOWER_FLOOR: Final = "To drop data sooner, the owner of the tables runs: UPDATE retention_floor SET {} = {};"
+# Each returns how much was done, and NULL while another session has the turn.
 REFRESH: Final = "SELECT refresh_rollups()"
-DAYS_DUE: Final = "SELECT day, todo FROM heartbeats_days_due(%s::date, %s::date)"
-MAKE: Final = "SELECT make_heartbeats_partition(%s::date)"
+DAYS_TO_MAKE: Final = "SELECT day FROM heartbeats_days_to_make(%s::integer, %s) AS day"
+MAKE: Final = "SELECT CASE WHEN maintenance_turn() THEN make_heartbeats_partition(%s::date) END"
+DAYS_TO_DROP: Final = "SELECT day FROM heartbeats_days_to_drop(%s) AS day"
 DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
-DROP_STRAYS: Final = "SELECT drop_strays(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
-DROP_REJECTED: Final = "SELECT drop_rejected(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
+DROP_STRAYS: Final = "SELECT drop_strays(%s, %s)"
+DROP_REJECTED: Final = "SELECT drop_rejected(%s, %s)"
+DROP_ROLLUPS: Final = "SELECT drop_rollups(%s, %s)"
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
-DROP_ROLLUPS: Final = "SELECT drop_rollups(%s::date::timestamp AT TIME ZONE 'UTC', %s)"
-FIRST_DAY: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Maintenance:
@@ -43,14 +56,35 @@ class Maintenance:
     Args:
         settings: How long things are kept.
         credentials: Who we are.
+        clocks: Compares this machine's clock with the database's.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials) -> None:
-        self._consumer = settings.consumer
+    def __init__(self, settings: Settings, credentials: Credentials, clocks: Clocks | None = None) -> None:
+        consumer = settings.consumer
+        self._clocks = clocks or Clocks()
+        self._asked_days = {
+            "retention_days": consumer.retention_days,
+            "rejected_retention_days": consumer.rejected_retention_days,
+            "rollup_retention_days": consumer.rollup_retention_days,
+        }  # 0: for ever
+        self._keep_days = dict(self._asked_days)  # not less than the database's floor
         self._session = Session(settings, credentials, "heartbeat-maintenance", LIMITS)
         self._log = structlog.get_logger()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self._connection = Step("connection", ROLLUP_EVERY_S, self._connect)
+        every, old = STORAGE_EVERY_S, self.drop_rows
+        self.steps = [
+            Step("clock", every, self._compare_clocks),
+            Step("floor", every, self._read_floor),
+            Step("coming_days", every, self.make_days),
+            Step("rollups", ROLLUP_EVERY_S, self.refresh_rollups),
+            Step("old_days", every, self.drop_days),
+            Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days")),
+            Step("old_quarantine", every, partial(old, "quarantine", DROP_REJECTED, "rejected_retention_days")),
+            Step("quarantine_bytes", every, partial(self.bound_quarantine, consumer.rejected_max_bytes)),
+            Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
+        ]
 
     def start(self) -> None:
         """Begin."""
@@ -64,76 +98,118 @@ class Maintenance:
         if not self._thread.is_alive():
             self._session.close()
 
-    def _run(self) -> None:
-        storage_due = 0.0
-        while not self._stop.wait(ROLLUP_EVERY_S):
-            try:
-                while self.refresh_rollups() and not self._stop.is_set():
-                    pass
-                if time.monotonic() >= storage_due:
-                    self.tend_storage(datetime.now(UTC))
-                    storage_due = time.monotonic() + STORAGE_EVERY_S
-            except (OutageError, ConfigError) as error:  # the loop that stores meets it, too, and tells people
-                self._log.debug("maintenance put off", reason=error.message)
+    def run_due(self) -> None:
+        """Run the steps that are due; none of them waits for long, and none keeps another from running."""
+        run_due(self._connection, self.steps, self._stop)
 
-    def refresh_rollups(self) -> int:
-        """Sum up minutes whose heartbeats changed; how many, 0 when there are none left or another consumer does it."""
-        return self._session.run("refresh the rollups", lambda conn: _number(conn, REFRESH))
+    def refresh_rollups(self) -> Done:
+        """Sum up minutes whose heartbeats changed."""
+        return self._repeat("refresh the rollups", REFRESH)[1]
 
-    def tend_storage(self, now: datetime) -> None:
+    def make_days(self) -> Done:
+        """Make the partitions of the coming days, and of days whose rows wait in the default partition."""
+        keep = self._keep_days["retention_days"] or None
+        for day in self._days("look for days to make", DAYS_TO_MAKE, keep, DAYS_AHEAD):
+            made = self._number(f"make the partition of {day}", MAKE, day)
+            if made is None:
+                return Done.NOT_OURS
+            if made:
+                self._log.info("partition made", day=day)
+        return Done.ALL
+
+    def drop_days(self) -> Done:
         """
-        Make the partitions of coming days, and drop what is past its time.
+        Drop the partitions of old days.
 
-        Args:
-            now: By which days are old; the partitions of the coming days are always those of the database's clock.
         Raises:
-            OutageError, ConfigError: The database does not answer, or a lock was not to be had; what was done stays.
+            OutageError: A day is in use, those after it were tried; or the lock that every day needs was not to be had.
         """
-        keep = self._consumer
-        oldest = now - timedelta(days=keep.retention_days) if keep.retention_days else FIRST_DAY
-        newest = now + timedelta(days=DAYS_AHEAD)
-        for day, todo in self._session.run(
-            "look for days to make or drop",
-            lambda conn: conn.execute(DAYS_DUE, (oldest.date(), newest.date())).fetchall(),
-        ):
-            if todo == "make":
-                if self._one_at_a_time(f"make the partition of {day}", MAKE, day):
-                    self._log.info("partition made", day=str(day))
-            elif (rows := self._one_at_a_time(f"drop the partition of {day}", DROP, day)) is not None:
-                self._log.info("partition dropped", day=str(day), rows=rows, retention_days=keep.retention_days)
-        for what, statement, days in (
-            ("old heartbeats without a partition", DROP_STRAYS, keep.retention_days),
-            ("old quarantined messages", DROP_REJECTED, keep.rejected_retention_days),
-            ("old rollups", DROP_ROLLUPS, keep.rollup_retention_days),
-        ):
-            before = (now - timedelta(days=days)).date()
-            dropped = 0
-            while days and (rows := self._one_at_a_time(f"drop {what}", statement, before, BITE)):
-                dropped += rows
-            if dropped:
-                self._log.info(f"{what} dropped", rows=dropped, retention_days=days)
-        if keep.rejected_max_bytes:
-            self._bound_quarantine(keep.rejected_max_bytes)
+        keep, in_use = self._keep_days["retention_days"], None
+        if not keep:
+            return Done.ALL
+        self._clocks.check()
+        for day in self._days("look for days to drop", DAYS_TO_DROP, keep):
+            try:
+                rows = self._number(f"drop the partition of {day}", DROP, day)
+            except OutageError as error:
+                if not isinstance(error.__cause__, pg.ObjectInUse):
+                    raise
+                in_use = in_use or error
+                continue
+            if rows is None:
+                return Done.NOT_OURS
+            self._log.info("partition dropped", day=day, rows=rows, retention_days=keep)
+        if in_use:
+            raise in_use
+        return Done.ALL
 
-    def _bound_quarantine(self, max_bytes: int) -> None:
-        dropped = 0
-        while rows := self._one_at_a_time("bound the quarantine", BOUND_REJECTED, max_bytes, BITE):
-            dropped += rows
-        if dropped:
-            self._log.warning("oldest quarantined messages dropped", rows=dropped, rejected_max_bytes=max_bytes)
+    def drop_rows(self, what: str, statement: str, setting: str) -> Done:
+        """Drop old rows by a function of the schema that takes how many days to keep, and how many rows to drop."""
+        if not (keep := self._keep_days[setting]):
+            return Done.ALL
+        self._clocks.check()
+        rows, done = self._repeat(f"drop old {what}", statement, keep, BITE)
+        if rows:
+            self._log.info("old rows dropped", kind=what, rows=rows, **{setting: keep})
+        return done
 
-    def _one_at_a_time(self, tried: str, statement: str, *arguments: object) -> int | None:
-        """Do one step in a transaction, unless another consumer is at it; what it returns as a number."""
+    def bound_quarantine(self, max_bytes: int) -> Done:
+        """Drop the oldest quarantined messages beyond so many bytes; 0: there is no limit."""
+        rows, done = (
+            self._repeat("bound the quarantine", BOUND_REJECTED, max_bytes, BITE) if max_bytes else (0, Done.ALL)
+        )
+        if rows:
+            self._log.warning("oldest quarantined messages dropped", rows=rows, rejected_max_bytes=max_bytes)
+        return done
 
-        def step(connection: Connection) -> int | None:
-            with connection.transaction():
-                if not _number(connection, ONE_AT_A_TIME):
-                    return None
-                return _number(connection, statement, *arguments)
+    def _run(self) -> None:
+        while not self._stop.wait(LOOK_EVERY_S):
+            self.run_due()
 
-        return self._session.run(tried, step)
+    def _connect(self) -> Done:
+        self._row("reach the tables for maintenance", "SELECT 1")
+        return Done.ALL
+
+    def _compare_clocks(self) -> Done:
+        self._clocks.compare(lambda: float(self._row("ask for the time", DATABASE_TIME)[0]))
+        return Done.ALL
+
+    def _read_floor(self) -> Done:
+        """Keep at least as much as the database's owner wants, and say which settings that overrules."""
+        floors = dict(zip(self._asked_days, self._row("read the retention floor", FLOOR), strict=True))
+        keep = {name: asked and max(asked, floors[name]) for name, asked in self._asked_days.items()}
+        for name, asked in self._asked_days.items():
+            if keep[name] not in (asked, self._keep_days[name]):
+                self._log.warning(
+                    "retention is longer than its setting",
+                    setting=f"consumer.{name}",
+                    days=asked,
+                    kept_days=keep[name],
+                    hint=LOWER_FLOOR.format(name, asked),
+                )
+        self._keep_days = keep
+        return Done.ALL
+
+    def _repeat(self, tried: str, statement: str, *arguments: object) -> tuple[int, Done]:
+        """Repeat a statement until it does nothing any more, for a bounded time; what it did in sum."""
+        until, total = time.monotonic() + TURN_S, 0
+        while did := self._number(tried, statement, *arguments):
+            total += did
+            if self._stop.is_set() or time.monotonic() >= until:
+                return total, Done.PART
+        return total, Done.NOT_OURS if did is None else Done.ALL
+
+    def _number(self, tried: str, statement: str, *arguments: object) -> int | None:
+        found = self._row(tried, statement, *arguments)[0]
+        return None if found is None else int(found)
+
+    def _days(self, tried: str, statement: str, *arguments: object) -> list[str]:
+        return [str(day) for (day,) in self._session.run(tried, _fetch(statement, arguments))]
+
+    def _row(self, tried: str, statement: str, *arguments: object) -> tuple[Any, ...]:
+        rows = self._session.run(tried, _fetch(statement, arguments))
+        return rows[0] if rows else (None,)
 
 
-def _number(connection: Connection, statement: str, *arguments: object) -> int:
-    row = connection.execute(statement, arguments or None).fetchone()
-    return int(row[0]) if row else 0
+def _fetch(statement: str, arguments: tuple[object, ...]) -> Callable[[Connection], list[tuple[Any, ...]]]:
+    return lambda connection: connection.execute(statement, arguments or None).fetchall()

@@ -20,6 +20,10 @@ CONNECT_MISTAKES: Final = {
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
 MISSING_SCHEMA_HINT: Final = "Apply the schema: psql -f db/schema.sql; the consumer goes on by itself."
+LOCKED_HINT: Final = (
+    "It is tried again. Another session holds a lock; if a transaction was forgotten, pg_stat_activity shows it (state"
+    " 'idle in transaction')."
+)
 
 
 def is_taken_id(error: psycopg.Error) -> bool:
@@ -64,10 +68,12 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
             f"cannot {tried} in {where} as {credentials.username}: {words}",
             hint="Give the role its rights back (db/roles.sql); the consumer goes on by itself.",
         )
-    return OutageError(
-        f"cannot {tried} in {where}: {words} (SQLSTATE {state})",
-        hint="Nothing is lost, the messages wait in Kafka; the consumer retries until it succeeds.",
-    )
+    hint = "Nothing is lost, the messages wait in Kafka; the consumer retries until it succeeds."
+    if isinstance(error, pg.LockNotAvailable):
+        hint = LOCKED_HINT
+    elif isinstance(error, (pg.ObjectInUse, pg.RaiseException)):  # raised by a function of the schema
+        hint = error.diag.message_hint or hint
+    return OutageError(f"cannot {tried} in {where}: {words} (SQLSTATE {state})", hint=hint)
 
 
 def _reason(error: psycopg.Error) -> str:

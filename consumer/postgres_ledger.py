@@ -17,7 +17,9 @@ LAST_GENERATION: Final = 127  # 7 bits of a row's id
 # are noted. Offsets without a record leave the last record as it is.
 ADVANCE: Final = """
 WITH noted AS (
-    INSERT INTO heartbeats_touched (minute) SELECT to_timestamp(60 * unnest(%(minutes)s::bigint[]))
+    INSERT INTO heartbeats_touched (minute, minutes)
+    SELECT to_timestamp(3600 * hour), minutes
+    FROM unnest(%(hours)s::bigint[], %(minutes)s::bigint[]) AS note (hour, minutes)
 )
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
@@ -115,7 +117,7 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
     Raises:
         StaleOwnerError: The books stand elsewhere; the transaction must be rolled back.
     """
-    steps = batch.steps(rejected)
+    steps, notes = batch.steps(rejected), batch.notes()
     advanced = connection.execute(
         ADVANCE,
         {
@@ -128,7 +130,8 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
             "skipped": [step.skipped for step in steps],
             "last_offsets": [step.last.offset if step.last else None for step in steps],
             "fingerprints": [step.last.fingerprint if step.last else None for step in steps],
-            "minutes": list(batch.minutes),
+            "hours": list(notes),
+            "minutes": list(notes.values()),
         },
     ).rowcount
     if advanced != len(steps):

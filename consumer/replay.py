@@ -40,7 +40,7 @@ ORDER BY id
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
 STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-RELEASE: Final = "DELETE FROM rejected_heartbeats WHERE id = ANY (%s)"
+RELEASE: Final = "SELECT release_rejected(%s::bigint[])"
 NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
 # The books follow in the same transaction: what was rejected is stored now.
 REBOOK: Final = """
@@ -146,7 +146,7 @@ def _move(connection: Connection, good: Mapping[int, Heartbeat], *, dry_run: boo
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
-        if connection.execute(RELEASE, (moved,)).rowcount != len(moved):
+        if connection.execute(RELEASE, (moved,)).fetchone() != (len(moved),):
             raise OutageError(
                 "cannot replay the quarantine: messages vanished from it meanwhile",
                 hint="Retention dropped them at this moment; run the replay again.",

@@ -32,20 +32,24 @@ REVOKE ALL ON DATABASE :"database" FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON FUNCTION free_generation, make_heartbeats_partition, attach_heartbeats, refresh_rollups, heartbeats_days_due,
-    drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected, drop_rollups FROM PUBLIC, :"reader";
+REVOKE ALL ON FUNCTION free_generation, make_heartbeats_partition, attach_heartbeats, maintenance_turn, refresh_rollups,
+    heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
+    drop_rollups, release_rejected FROM PUBLIC, :"reader";
 GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
 GRANT USAGE ON SCHEMA public TO :"consumer", :"reader";
 
--- The consumer. What it stored it cannot change: DELETE is for replaying the quarantine. Rights on the parent hold for
--- each day's partition. UPDATE on kafka_topics is what LOCK TABLE asks for.
+-- The consumer. What it stored it can neither change nor delete. Old data goes through functions that heed
+-- retention_floor, replayed messages leave the quarantine through one that checks that their heartbeats are stored.
+-- Rights on the parent hold for each day's partition. UPDATE on kafka_topics is what LOCK TABLE asks for.
 ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_password';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
-GRANT SELECT, INSERT, DELETE ON rejected_heartbeats TO :"consumer";
+GRANT SELECT, INSERT ON rejected_heartbeats TO :"consumer";
+GRANT SELECT ON retention_floor TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
-GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, refresh_rollups, heartbeats_days_due,
-    drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected, drop_rollups TO :"consumer";
+GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenance_turn, refresh_rollups,
+    heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
+    drop_rollups, release_rejected TO :"consumer";
 
 -- The reader, for Grafana, which passes on whatever SQL a person types.
 ALTER ROLE :"reader" LOGIN PASSWORD :'reader_password' CONNECTION LIMIT 20;

@@ -278,16 +278,59 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION free_generation IS 'The number for a new topic; NULL if there is none. It may take that of an older topic without rows';
+-- Maintenance ----------------------------------------------------------------------------------------------------
+
+-- One session at a time maintains the tables. It holds a lock on this table, which has no columns and no rows: the
+-- reader's right to SELECT does not reach that lock, whereas anyone who can run SQL can take an advisory lock.
+CREATE TABLE IF NOT EXISTS maintenance_turn ();
+COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollups, makes days or drops old data';
+
+CREATE OR REPLACE FUNCTION maintenance_turn() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+BEGIN
+    LOCK TABLE maintenance_turn IN EXCLUSIVE MODE NOWAIT;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION maintenance_turn IS 'Takes the turn until the transaction ends; false if another session has it';
 
 -- Rollups --------------------------------------------------------------------------------------------------------
 
--- Each transaction that stores heartbeats notes here which minutes it touched: inserts alone, so nobody waits for
--- anybody. A minute without a note is exact in both rollups; one with a note is to be read from heartbeats.
+-- Each transaction that stores heartbeats notes here which minutes it touched. It only inserts, so it waits for no
+-- other. refresh_rollups() moves the notes to heartbeats_outdated, which has one row per minute. A minute in neither
+-- table is exact in all rollups; a minute in one of them must be read from heartbeats.
 CREATE TABLE IF NOT EXISTS heartbeats_touched (
     minute   timestamptz NOT NULL,
-    noted_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    minutes  bigint      NOT NULL DEFAULT 1
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
-COMMENT ON TABLE heartbeats_touched IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() works them off';
+ALTER TABLE heartbeats_touched ADD COLUMN IF NOT EXISTS minutes bigint NOT NULL DEFAULT 1;
+COMMENT ON TABLE heartbeats_touched IS 'Notes of minutes whose heartbeats changed; refresh_rollups() collects them';
+COMMENT ON COLUMN heartbeats_touched.minutes IS 'Bit n stands for the minute n minutes after "minute"; 1 is that minute alone';
+
+CREATE TABLE IF NOT EXISTS heartbeats_outdated (
+    minute         timestamptz PRIMARY KEY,
+    first_noted_at timestamptz NOT NULL,
+    last_noted_at  timestamptz NOT NULL
+) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+COMMENT ON TABLE heartbeats_outdated IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() sums them up';
+
+CREATE OR REPLACE FUNCTION noted_minutes(begins timestamptz, ends timestamptz) RETURNS SETOF timestamptz
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT minute FROM heartbeats_outdated WHERE minute > begins - interval '1 min' AND minute <= ends
+    UNION
+    SELECT noted.minute
+    FROM (
+        SELECT touched.minute + n * interval '1 min' AS minute FROM heartbeats_touched AS touched, generate_series(0, 62) AS n
+        WHERE touched.minute > begins - interval '64 min' AND touched.minute <= ends AND minutes & (1::bigint << n) <> 0
+    ) AS noted
+    WHERE noted.minute > begins - interval '1 min' AND noted.minute <= ends;
+END;
+COMMENT ON FUNCTION noted_minutes IS 'The minutes from begins to ends whose rollups are older than their heartbeats';
 
 CREATE TABLE IF NOT EXISTS heartbeats_per_minute (
     customer_id varchar     NOT NULL COLLATE "C",
@@ -362,7 +405,23 @@ CREATE TABLE IF NOT EXISTS heartbeats_horizon (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     dropped_before timestamptz NOT NULL
 );
-COMMENT ON TABLE heartbeats_horizon IS 'Up to when retention has dropped heartbeats; their rollups stay as they are';
+COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats from before this; their rollups stay as they are';
+
+-- For rows that a person inserted, changed or deleted: the consumers note only what they store themselves.
+CREATE OR REPLACE FUNCTION note_heartbeats(begins timestamptz, ends timestamptz) RETURNS bigint
+    LANGUAGE sql
+BEGIN ATOMIC
+    WITH noted AS (
+        INSERT INTO heartbeats_touched (minute)
+        SELECT date_bin(interval '1 min', "timestamp", timestamptz '0001-01-01 00:00:00+00')
+        FROM heartbeats WHERE "timestamp" >= begins AND "timestamp" < ends
+        UNION
+        SELECT minute FROM heartbeats_per_minute WHERE minute > begins - interval '1 min' AND minute < ends
+        RETURNING 1
+    )
+    SELECT count(*) FROM noted;
+END;
+COMMENT ON FUNCTION note_heartbeats IS 'Has the rollups of a range summed up again, after rows were changed by hand; returns the minutes noted';
 
 -- Sums histograms up into one row of heartbeats_fleet.
 CREATE OR REPLACE FUNCTION sum_up_fleet(width_s integer, bucket timestamptz, bpm smallint[], counts bigint[])
@@ -399,34 +458,48 @@ BEGIN ATOMIC
     ) AS histogram, LATERAL sum_up_fleet(10, bucket, histogram.bpm, histogram.counts) AS fleet;
 END;
 
--- Works off the notes: each minute once it has been quiet for five seconds, or noted for a minute. The notes go first,
--- the sums are taken after: what is stored in between leaves a note of its own.
+-- Sums up each noted minute once it has been quiet for five seconds, or noted for a minute; the newest first, at most
+-- about two seconds long. A note is deleted first and the sums are taken after: what is stored in between leaves a note
+-- of its own. Retention drops nothing meanwhile, as it needs the same turn: a minute that it dropped lies before the
+-- horizon, which is read after the turn is taken.
 CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET DateStyle FROM CURRENT
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
 AS $$
 DECLARE
-    picked timestamptz[];
-    horizon timestamptz := coalesce((SELECT dropped_before FROM heartbeats_horizon), '-infinity');
+    enough_at timestamptz := clock_timestamp() + interval '2 s';
+    picked timestamptz[] := '{}';
+    horizon timestamptz;
     wide integer;
     fine integer := 10;
     one timestamptz;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('heartbeat rollups', 0)) THEN
-        RETURN 0;
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
     END IF;
-    SELECT array_agg(minute) INTO picked FROM (
-        SELECT minute FROM heartbeats_touched GROUP BY minute
-        HAVING max(noted_at) < clock_timestamp() - interval '5 s' OR min(noted_at) < clock_timestamp() - interval '60 s'
-        ORDER BY min(noted_at) LIMIT most
-    ) AS due;
-    IF picked IS NULL THEN
-        RETURN 0;
-    END IF;
-    DELETE FROM heartbeats_touched WHERE minute = ANY (picked);
-    picked := ARRAY(SELECT minute FROM unnest(picked) AS minute WHERE minute >= horizon);
+    horizon := coalesce((SELECT dropped_before FROM heartbeats_horizon), '-infinity');
+    WITH taken AS (
+        DELETE FROM heartbeats_touched WHERE ctid = ANY (ARRAY(SELECT ctid FROM heartbeats_touched LIMIT 100000))
+        RETURNING minute, minutes, noted_at
+    ), noted AS (
+        SELECT date_bin(interval '1 min', minute, timestamptz '0001-01-01 00:00:00+00') AS minute,
+               bit_or(minutes) AS minutes, min(noted_at) AS first_at, max(noted_at) AS last_at
+        FROM taken WHERE isfinite(minute) GROUP BY 1
+    )
+    INSERT INTO heartbeats_outdated AS queue
+    SELECT minute + n * interval '1 min' AS one_minute, min(first_at), max(last_at)
+    FROM noted, generate_series(0, 62) AS n WHERE minutes & (1::bigint << n) <> 0 GROUP BY one_minute
+    ON CONFLICT (minute) DO UPDATE SET first_noted_at = least(queue.first_noted_at, excluded.first_noted_at),
+                                       last_noted_at = greatest(queue.last_noted_at, excluded.last_noted_at);
+    DELETE FROM heartbeats_outdated WHERE minute < horizon;
 
-    DELETE FROM heartbeats_per_minute WHERE minute = ANY (picked);
-    FOREACH one IN ARRAY picked LOOP  -- one minute at a time: its bounds let the planner see a single day's partition
+    FOREACH one IN ARRAY ARRAY(  -- one minute at a time: its bounds let the planner see a single day's partition
+        SELECT minute FROM heartbeats_outdated
+        WHERE last_noted_at < clock_timestamp() - interval '5 s' OR first_noted_at < clock_timestamp() - interval '60 s'
+        ORDER BY minute DESC LIMIT most)
+    LOOP
+        EXIT WHEN picked <> '{}' AND clock_timestamp() > enough_at;
+        DELETE FROM heartbeats_outdated WHERE minute = one;
+        DELETE FROM heartbeats_per_minute WHERE minute = one;
         EXECUTE format(
             'INSERT INTO heartbeats_per_minute
              SELECT customer_id, %1$L::timestamptz, count(*), sum(heart_rate), min(heart_rate), max(heart_rate),
@@ -435,6 +508,7 @@ BEGIN
             one, one + interval '1 minute');
         DELETE FROM heartbeats_fleet WHERE width_s = 10 AND bucket >= one AND bucket < one + interval '1 minute';
         INSERT INTO heartbeats_fleet SELECT * FROM fleet_from_heartbeats(one, one + interval '1 minute');
+        picked := picked || one;
     END LOOP;
     FOREACH wide IN ARRAY ARRAY[60, 600, 3600] LOOP
         FOR one IN
@@ -468,7 +542,7 @@ BEGIN
     RETURN cardinality(picked);
 END
 $$;
-COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; called by the consumers, one at a time. Returns how many';
+COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; returns how many, NULL while another session has the turn';
 
 -- The width of the rollup's buckets, in seconds, that draws a line of 100 to 720 points over a range.
 CREATE OR REPLACE FUNCTION fleet_width(begins timestamptz, ends timestamptz) RETURNS integer
@@ -486,12 +560,11 @@ BEGIN
     RETURN QUERY
         SELECT * FROM heartbeats_fleet AS fleet
         WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '0001-01-01 00:00:00+00') AND bucket <= ends
-          AND (width > 10 OR NOT EXISTS (SELECT FROM heartbeats_touched
+          AND (width > 10 OR NOT EXISTS (SELECT FROM noted_minutes(begins, ends) AS minute
                                          WHERE minute = date_bin(interval '1 minute', fleet.bucket, timestamptz '0001-01-01 00:00:00+00')));
     IF width = 10 THEN
         RETURN QUERY
-            SELECT fresh.* FROM (SELECT DISTINCT minute FROM heartbeats_touched
-                                 WHERE minute > begins - interval '1 minute' AND minute <= ends) AS noted,
+            SELECT fresh.* FROM noted_minutes(begins, ends) AS minute,
                  LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
                                                least(minute + interval '1 minute', ends)) AS fresh;
     END IF;
@@ -522,11 +595,10 @@ BEGIN
         RETURN QUERY
             SELECT minute, customer_id, readings, sum_bpm FROM heartbeats_per_minute AS rollup
             WHERE customer_id = ANY (customers) AND minute > begins - interval '1 min' AND minute <= ends
-              AND NOT EXISTS (SELECT FROM heartbeats_touched WHERE minute = rollup.minute);
+              AND NOT EXISTS (SELECT FROM noted_minutes(begins, ends) AS noted WHERE noted = rollup.minute);
         RETURN QUERY
             SELECT minute, customer_id, fresh.readings, fresh.sum_bpm
-            FROM (SELECT DISTINCT minute FROM heartbeats_touched
-                  WHERE minute > begins - interval '1 min' AND minute <= ends) AS noted,
+            FROM noted_minutes(begins, ends) AS minute,
                  LATERAL (SELECT customer_id, count(*)::integer AS readings, sum(heart_rate) AS sum_bpm FROM heartbeats
                           WHERE customer_id = ANY (customers) AND "timestamp" >= minute
                             AND "timestamp" < minute + interval '1 min' GROUP BY customer_id) AS fresh;
@@ -542,39 +614,113 @@ COMMENT ON FUNCTION customer_history IS 'Rollups of some customers from begins t
 
 -- Retention ------------------------------------------------------------------------------------------------------
 
--- Drops one day's heartbeats, and tallies them in the books. Counted under a lock that only writers of that day meet;
--- the lock that everybody meets is taken last and held for a blink.
+-- The database's clock decides what is old, and no service drops anything that is younger than this. Only the owner can
+-- change it. The columns are named as the consumers' settings.
+CREATE TABLE IF NOT EXISTS retention_floor (
+    only_row                boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    retention_days          integer NOT NULL DEFAULT 1 CHECK (retention_days >= 1),
+    rejected_retention_days integer NOT NULL DEFAULT 1 CHECK (rejected_retention_days >= 1),
+    rollup_retention_days   integer NOT NULL DEFAULT 1 CHECK (rollup_retention_days >= 1)
+);
+INSERT INTO retention_floor DEFAULT VALUES ON CONFLICT DO NOTHING;
+COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept, whatever a consumer asks for; 1: today and yesterday (UTC)';
+
+CREATE OR REPLACE FUNCTION retention_limit(setting text, keep_days integer) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
+AS $$
+DECLARE
+    fewest integer := coalesce((SELECT to_jsonb(retention_floor) -> setting FROM retention_floor)::integer, 1);
+BEGIN
+    IF keep_days BETWEEN fewest AND 36500 THEN
+        RETURN ((now() AT TIME ZONE 'UTC')::date - keep_days)::timestamp AT TIME ZONE 'UTC';
+    END IF;
+    RAISE 'cannot drop what is older than % days: % must be % to 36500', coalesce(keep_days::text, 'NULL'), setting, fewest
+        USING HINT = format('To drop data sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET %I = <days>;', setting);
+END
+$$;
+COMMENT ON FUNCTION retention_limit IS 'The moment before which data is old if so many days are kept; an error for fewer days than retention_floor allows';
+
+-- Signatures that took a moment from the consumer's clock.
+DROP FUNCTION IF EXISTS drop_strays(timestamptz, integer);
+DROP FUNCTION IF EXISTS drop_rejected(timestamptz, integer);
+DROP FUNCTION IF EXISTS drop_rollups(timestamptz, integer);
+DROP FUNCTION IF EXISTS heartbeats_days_due(date, date);
+
+-- Drops one day's heartbeats, and tallies them in the ledger. All locks are tried and given back before anything is
+-- counted: a day that cannot be dropped costs nothing. Rows are counted under a lock that only writers of that day meet.
+-- The lock that every session meets is taken last, for a moment.
 CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
 AS $$
 DECLARE
     partition_name text := 'heartbeats_' || to_char(day, 'YYYYMMDD');
-    dropped bigint;
+    first_moment timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    next_moment timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    generations smallint[];
+    partitions integer[];
+    numbers bigint[];
 BEGIN
+    IF (first_moment < retention_limit('retention_days', coalesce((SELECT retention_days FROM retention_floor), 1))) IS NOT TRUE THEN
+        RAISE 'cannot drop the heartbeats of %: retention_floor keeps them', coalesce(day::text, 'NULL')
+            USING HINT = 'To drop them sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET retention_days = <days>;';
+    END IF;
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
     IF to_regclass(partition_name) IS NULL THEN
         RETURN 0;
     END IF;
+    IF NOT EXISTS (  -- a name is not enough: to_char() gives a year before Christ the name of one after
+        SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'heartbeats'::regclass AND inhrelid = to_regclass(partition_name)
+          AND pg_get_expr(relpartbound, inhrelid) = format('FOR VALUES FROM (%L) TO (%L)', first_moment, next_moment))
+    THEN
+        RAISE 'cannot drop %: it does not hold the heartbeats of %', partition_name, day
+            USING HINT = 'Drop this table by hand if it is not needed.';
+    END IF;
+    BEGIN
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition_name);
+        RAISE 'this lock can be had' USING ERRCODE = 'HB000';
+    EXCEPTION
+        WHEN SQLSTATE 'HB000' THEN NULL;  -- the block is undone: its locks are given back
+        WHEN lock_not_available THEN
+            RAISE 'cannot drop %: a transaction uses it', partition_name USING ERRCODE = 'object_in_use', HINT = format(
+                'It is tried again. To find a forgotten transaction: SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid)'
+                ' WHERE relation = %L::regclass;', partition_name);
+    END;
+    BEGIN
+        LOCK TABLE ONLY heartbeats, heartbeats_default IN ACCESS EXCLUSIVE MODE;
+        RAISE 'these locks can be had' USING ERRCODE = 'HB000';
+    EXCEPTION WHEN SQLSTATE 'HB000' THEN NULL;
+    END;
     EXECUTE format('LOCK TABLE %I IN SHARE MODE', partition_name);
     EXECUTE format(
-        'CREATE TEMPORARY TABLE tally ON COMMIT DROP AS
-         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
-         FROM %I GROUP BY 1, 2', partition_name);
+        'SELECT array_agg(generation), array_agg(partition), array_agg(number) FROM (
+            SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+            FROM %I GROUP BY 1, 2) AS tally', partition_name) INTO generations, partitions, numbers;
     EXECUTE format('DROP TABLE %I', partition_name);
     UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
-    FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition;
-    INSERT INTO heartbeats_horizon (dropped_before) VALUES ((day + 1)::timestamp AT TIME ZONE 'UTC')
+    FROM unnest(generations, partitions, numbers) AS tally (generation, partition, number)
+    WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition;
+    INSERT INTO heartbeats_horizon (dropped_before) VALUES (next_moment)
     ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
-    SELECT coalesce(sum(number), 0) INTO dropped FROM tally;
-    RETURN dropped;
+    RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
 END
 $$;
-COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped';
+COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
 
--- The same for rows that never had a day of their own, and for quarantine and rollups: bounded bites, so that a
--- transaction stays short.
-CREATE OR REPLACE FUNCTION drop_strays(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
-BEGIN ATOMIC
+-- The same for rows that never had a day of their own, and for quarantine and rollups: at most so many rows at a time,
+-- so that a transaction stays short.
+CREATE OR REPLACE FUNCTION drop_strays(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
     WITH gone AS (
         DELETE FROM heartbeats_default WHERE (id, "timestamp") IN (
             SELECT id, "timestamp" FROM heartbeats_default WHERE "timestamp" < before LIMIT most)
@@ -592,13 +738,26 @@ BEGIN ATOMIC
         UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
         FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
     )
-    SELECT count(*) FROM strays;
-END;
-COMMENT ON FUNCTION drop_strays IS 'Drops heartbeats that have no day''s partition from before a moment, tallied in the books';
+    SELECT count(*) INTO dropped FROM strays;
+    IF dropped > 0 THEN
+        INSERT INTO heartbeats_horizon (dropped_before) VALUES (before)
+        ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    END IF;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, tallied in the ledger; NULL while another session has the turn';
 
-CREATE OR REPLACE FUNCTION drop_rejected(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
-BEGIN ATOMIC
+CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('rejected_retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
     WITH gone AS (
         DELETE FROM rejected_heartbeats WHERE id IN (
             SELECT id FROM rejected_heartbeats WHERE rejected_at < before LIMIT most)
@@ -610,13 +769,22 @@ BEGIN ATOMIC
         UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
         FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
     )
-    SELECT count(*) FROM gone;
-END;
-COMMENT ON FUNCTION drop_rejected IS 'Drops quarantined messages from before a moment, tallied in the books';
+    SELECT count(*) INTO dropped FROM gone;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, tallied in the ledger; NULL while another session has the turn';
 
-CREATE OR REPLACE FUNCTION drop_rollups(before timestamptz, most integer DEFAULT 10000) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
-BEGIN ATOMIC
+CREATE OR REPLACE FUNCTION drop_rollups(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('rollup_retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
     WITH minutes AS (
         DELETE FROM heartbeats_per_minute WHERE (customer_id, minute) IN (
             SELECT customer_id, minute FROM heartbeats_per_minute WHERE minute < before LIMIT most)
@@ -630,32 +798,56 @@ BEGIN ATOMIC
             SELECT width_s, bucket FROM heartbeats_fleet WHERE bucket < before LIMIT most)
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets);
-END;
-COMMENT ON FUNCTION drop_rollups IS 'Drops rollups from before a moment';
+    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets) INTO dropped;
+    RETURN dropped;
+END
+$$;
+COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session has the turn';
 
--- What maintenance has to do: days that need a partition (the coming ones, and those of the last two months that wait
--- in the default partition: senders of odd timestamps must not get a partition each), and days whose time is over.
-CREATE OR REPLACE FUNCTION heartbeats_days_due(oldest date, newest date, OUT day date, OUT todo text) RETURNS SETOF record
+-- A replay may take a message out of the quarantine only once its heartbeat is stored.
+CREATE OR REPLACE FUNCTION release_rejected(ids bigint[]) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    WITH gone AS (
+        DELETE FROM rejected_heartbeats AS rejected
+        WHERE id = ANY (ids) AND EXISTS (SELECT FROM heartbeats WHERE heartbeats.id = rejected.id)
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone;
+END;
+COMMENT ON FUNCTION release_rejected IS 'Deletes quarantined messages whose heartbeats are stored; returns how many';
+
+-- The coming days, and those of the last two months that wait in the default partition: senders of odd timestamps must
+-- not get a partition each.
+CREATE OR REPLACE FUNCTION heartbeats_days_to_make(keep_days integer, ahead_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
 BEGIN ATOMIC
-    SELECT wanted.day, 'make'
+    SELECT wanted.day
     FROM (
-        SELECT ((now() AT TIME ZONE 'UTC')::date + ahead) AS day FROM generate_series(0, newest - (now() AT TIME ZONE 'UTC')::date) AS ahead
+        SELECT (now() AT TIME ZONE 'UTC')::date + ahead AS day FROM generate_series(0, ahead_days) AS ahead
         UNION
         SELECT DISTINCT ("timestamp" AT TIME ZONE 'UTC')::date FROM heartbeats_default
-        WHERE "timestamp" >= greatest(oldest, (now() AT TIME ZONE 'UTC')::date - 60)::timestamp AT TIME ZONE 'UTC'
-          AND "timestamp" < (newest + 1)::timestamp AT TIME ZONE 'UTC'
+        WHERE "timestamp" >= ((now() AT TIME ZONE 'UTC')::date - least(keep_days, 60))::timestamp AT TIME ZONE 'UTC'
+          AND "timestamp" < ((now() AT TIME ZONE 'UTC')::date + ahead_days + 1)::timestamp AT TIME ZONE 'UTC'
     ) AS wanted
     WHERE to_regclass('heartbeats_' || to_char(wanted.day, 'YYYYMMDD')) IS NULL
-    UNION ALL
-    SELECT to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD'), 'drop'
-    FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
-      AND to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD') < oldest
+    ORDER BY wanted.day < (now() AT TIME ZONE 'UTC')::date, abs(wanted.day - (now() AT TIME ZONE 'UTC')::date);
+END;
+COMMENT ON FUNCTION heartbeats_days_to_make IS 'Days that need a partition, the coming ones first; keep_days is NULL where heartbeats are kept for ever';
+
+CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    SELECT days.day
+    FROM (
+        SELECT to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD') AS day
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
+    ) AS days
+    WHERE days.day < (retention_limit('retention_days', keep_days) AT TIME ZONE 'UTC')::date
     ORDER BY 1;
 END;
-COMMENT ON FUNCTION heartbeats_days_due IS 'Days to make or drop a partition for';
+COMMENT ON FUNCTION heartbeats_days_to_drop IS 'Days with a partition that are old if so many days are kept';
 
 -- The patients' view ---------------------------------------------------------------------------------------------
 

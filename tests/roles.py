@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg
 from psycopg.sql import SQL, Identifier
 
-from local.postgres import program
+from local.postgres_programs import program
 from tests.pipeline import ROOT, Database
 
 PASSWORD = "of the tests"
@@ -17,8 +18,9 @@ PASSWORD = "of the tests"
 
 @dataclass
 class Roles:
-    """Names of the consumer's and the reader's role."""
+    """Names of the consumer's and the reader's role, and the database where they have their rights."""
 
+    database: Database
     consumer: str
     reader: str
 
@@ -26,6 +28,13 @@ class Roles:
     def as_consumer(self) -> dict[str, str]:
         """Give the environment of a consumer with the rights that it has in compose."""
         return {"POSTGRESQL_USERNAME": self.consumer, "POSTGRESQL_PASSWORD": PASSWORD}
+
+    def connect(self, role: str) -> psycopg.Connection:
+        """Connect as one of them."""
+        server = self.database.server
+        return psycopg.connect(
+            host=server.host, port=server.port, dbname=self.database.name, user=role, password=PASSWORD, autocommit=True
+        )
 
 
 def client(name: str, database: Database, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -59,7 +68,7 @@ def apply(roles: Roles, database: Database, *files: str) -> None:
 def made_for(database: Database) -> Iterator[Roles]:
     """Make the roles, and remove them with all their rights."""
     suffix = uuid.uuid4().hex[:12]
-    roles = Roles(f"consumer_{suffix}", f"reader_{suffix}")
+    roles = Roles(database, f"consumer_{suffix}", f"reader_{suffix}")
     apply(roles, database, "roles.sql")
     try:
         yield roles

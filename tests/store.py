@@ -5,6 +5,8 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from common.settings import Consumer, Credentials, PostgreSQL, Settings
+from consumer.clocks import Clocks
+from consumer.maintenance import Maintenance
 from consumer.postgres_store import PostgresStore
 from tests.pipeline import Database
 
@@ -19,13 +21,19 @@ def settings_on(database: Database, consumer: Consumer | None = None) -> Setting
     )
 
 
-def credentials_for(database: Database) -> Credentials:
-    """Give the superuser's credentials for the test's database."""
-    server = database.server
-    password = SecretStr(server.password)
-    return Credentials.model_construct(username=server.superuser, password=password, database=database.name)
+def credentials_for(database: Database, role: tuple[str, str] | None = None) -> Credentials:
+    """Give credentials for the test's database: a role's name and password, or the superuser's."""
+    name, password = role or (database.server.superuser, database.server.password)
+    return Credentials.model_construct(username=name, password=SecretStr(password), database=database.name)
 
 
 def open_store(kind: type[Store], database: Database, consumer: Consumer | None = None) -> Store:
     """Make a store of this kind on the test's database."""
     return kind(settings_on(database, consumer), credentials_for(database))
+
+
+def open_maintenance(
+    database: Database, *, role: tuple[str, str] | None = None, clocks: Clocks | None = None, **consumer: int
+) -> Maintenance:
+    """Make the maintenance without its thread: each step is called by the test. `role` is a name and its password."""
+    return Maintenance(settings_on(database, Consumer(**consumer)), credentials_for(database, role), clocks)

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from local.ports import HOST, find_free_port
-from local.postgres import ORDINARY_USER
+from local.postgres_programs import ORDINARY_USER
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, eventually
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import SecretStr
 
 from common.errors import OutageError
-from common.settings import Consumer, Credentials, PostgreSQL, Settings
 from consumer.maintenance import Maintenance
+from consumer.steps import Done
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.store import open_maintenance
 
 pytestmark = pytest.mark.integration
 
@@ -21,14 +21,7 @@ DAY = timedelta(days=1)
 @pytest.fixture
 def maintenance(database: Database) -> Iterator[Maintenance]:
     """Without its thread: each step is called here."""
-    settings = Settings(
-        postgresql=PostgreSQL(host=database.server.host, port=database.server.port),
-        consumer=Consumer(retention_days=7, rejected_retention_days=7, rollup_retention_days=90),
-    )
-    credentials = Credentials.model_construct(  # the environment, and .env, would go over what is given
-        username=database.server.superuser, password=SecretStr(database.server.password), database=database.name
-    )
-    made = Maintenance(settings, credentials)
+    made = open_maintenance(database, rejected_retention_days=7)
     yield made
     made.stop()
 
@@ -79,6 +72,12 @@ WHERE id = (SELECT min(id) FROM rejected_heartbeats)
 def make_notes_old(database: Database) -> None:
     """As if a minute had passed: nobody waits for it."""
     database.query("UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h'")
+    database.query("UPDATE heartbeats_outdated SET last_noted_at = last_noted_at - interval '1 h'")
+
+
+def refresh(maintenance: Maintenance) -> None:
+    while maintenance.refresh_rollups() is not Done.ALL:
+        pass
 
 
 def test_rollups_equal_the_rows_after_late_repeated_and_crashing_batches(
@@ -101,10 +100,9 @@ def test_rollups_equal_the_rows_after_late_repeated_and_crashing_batches(
         eventually(lambda: database.passed() == topic.ends())
         consumer.stop()
         make_notes_old(database)
-        while maintenance.refresh_rollups():
-            pass
+        refresh(maintenance)
 
-        assert database.query("SELECT count(*) FROM heartbeats_touched") == [(0,)]
+        assert database.query("SELECT noted_minutes('-infinity', 'infinity')") == []
         assert database.query(ROLLUPS_DIFFER) == []
         assert database.query(FLEET_DIFFERS) == []
 
@@ -118,7 +116,7 @@ def test_minute_with_a_note_is_read_from_its_rows(database: Database, maintenanc
 
     assert database.query(history) == [(100,)]
     make_notes_old(database)
-    maintenance.refresh_rollups()
+    refresh(maintenance)
     assert database.query(history) == [(100,)]
     assert database.query("SELECT count(*) > 9 FROM heartbeats_fleet WHERE width_s = 10") == [(True,)]
 
@@ -132,7 +130,7 @@ def test_days_get_their_partition_and_rows_that_waited_move_into_it(
     insert(database, waiting, last)
     assert partition_of(database, waiting) == "heartbeats_default"
 
-    maintenance.tend_storage(now)
+    maintenance.run_due()
 
     assert partition_of(database, waiting) == f"heartbeats_{waiting:%Y%m%d}"
     assert partition_of(database, last) == "heartbeats_default"
@@ -158,7 +156,7 @@ def test_retention_drops_what_it_must_tallies_it_and_nothing_else(
     consumer.stop()
     database.query(AGE_ONE_REJECTED)
 
-    maintenance.tend_storage(now)
+    maintenance.run_due()
 
     assert sorted(row[1] for row in database.rows()) == sorted(kept)
     assert len(database.rejected()) == 2
@@ -185,7 +183,8 @@ def test_partitions_and_retention_do_not_hold_up_two_consumers_at_full_speed(
     def tended() -> bool:
         nonlocal maintenance_done
         try:
-            maintenance.tend_storage(now)
+            maintenance.make_days()
+            maintenance.drop_days()
         except OutageError as error:  # a lock that was not to be had is the next minute's business
             print(error)
             return False

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.integration
 SCHEMA = (ROOT / "db" / "schema.sql").read_bytes()
 TABLES = (
     "heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched", "heartbeats_per_minute",
-    "heartbeats_per_customer", "heartbeats_fleet", "heartbeats_horizon",
+    "heartbeats_per_customer", "heartbeats_fleet", "heartbeats_horizon", "heartbeats_outdated", "retention_floor",
 )  # fmt: skip
 FILL = """
 INSERT INTO heartbeats (customer_id, "timestamp", heart_rate)
@@ -37,7 +37,10 @@ def test_running_the_schema_again_upgrades_a_filled_database(database: Database,
     database.query(FILL)
     database.query(NOTE)
     database.query("SELECT refresh_rollups(20)")
-    database.query("SELECT drop_heartbeats_day((now() AT TIME ZONE 'UTC')::date - 1)")
+    database.query(NOTE)
+    database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 2)")
+    database.query("SELECT drop_heartbeats_day((now() AT TIME ZONE 'UTC')::date - 2)")
+    database.query("UPDATE retention_floor SET retention_days = 5")
     before = contents(database)
     if missing:
         database.query(f"DROP TABLE {missing} CASCADE")
@@ -57,4 +60,7 @@ def test_a_database_from_before_the_rollups_gets_them(database: Database) -> Non
     with database.connect() as connection:
         connection.execute(SCHEMA)
 
-    assert [(table, len(rows)) for table, rows in contents(database).items() if rows] == [("heartbeats", 33)]
+    assert [(table, len(rows)) for table, rows in contents(database).items() if rows] == [
+        ("heartbeats", 33),
+        ("retention_floor", 1),
+    ]

@@ -20,7 +20,8 @@ NAMES: Final = {
     "heartbeat_producer_in_flight", "heartbeat_consumer_stored_total", "heartbeat_consumer_rejected_total",
     "heartbeat_consumer_batch_rows", "heartbeat_consumer_batch_seconds", "heartbeat_consumer_lag_records",
     "heartbeat_consumer_lag_seconds", "heartbeat_consumer_rebalances_total", "heartbeat_consumer_fenced_total",
-    "heartbeat_consumer_retries_total",
+    "heartbeat_consumer_retries_total", "heartbeat_consumer_maintenance_failures_total",
+    "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
 }  # fmt: skip
 
 
