@@ -28,6 +28,7 @@ from common.topic_config import differences, wanted_config
 
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
+FLAP_S: Final = 2.0  # a broker that closes an idle connection is connected to again at once: that is no outage
 PATIENCE_S: Final = 10.0  # with partitions that have no leader; the others can be used meanwhile
 NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker that gives topics no ids
 
@@ -59,7 +60,7 @@ class Topic:
         self._kafka = kafka
         self._asked_ends: Mapping[TopicPartition, Future[ListOffsetsResultInfo]] = {}
         self._complaints = Complaints()
-        self._told_at = -math.inf
+        self._down_since = self._down_at = self._told_at = -math.inf
         try:
             options = {**client_options(kafka, {}, {}), "error_cb": self._complaints.note}
             self._admin = AdminClient(options, logger=self._complaints)  # type: ignore[arg-type]  # a gap in its stub
@@ -84,9 +85,13 @@ class Topic:
                 Empty where a request waits, whose failure is logged.
         """
         self._admin.poll(0)
-        all_down, self._complaints.all_down = self._complaints.all_down, False
-        if failing and all_down and time.monotonic() - self._told_at > REPEAT_S:
-            self._told_at = time.monotonic()
+        now, all_down, self._complaints.all_down = time.monotonic(), self._complaints.all_down, False
+        if all_down and now - self._down_at > REPEAT_S:
+            self._down_since = now
+        if all_down:
+            self._down_at = now
+        if failing and all_down and now - self._down_since > FLAP_S and now - self._told_at > REPEAT_S:
+            self._told_at = now
             error = explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), self._kafka, failing, self._complaints)  # noqa: SLF001
             structlog.get_logger().warning(error.message, hint=error.hint)
 

