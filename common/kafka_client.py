@@ -71,7 +71,8 @@ class Complaints:
 
     def __init__(self) -> None:
         self.last = ""  # why a connection failed; empty since something worked
-        self.all_down = False  # no broker can be reached; for the owner to set back
+        self._all_down = False  # said once, at the beginning of an outage
+        self._is_new = False
         self._refused: Counter[str] = Counter()
 
     @property
@@ -79,15 +80,21 @@ class Complaints:
         """Tell whether a broker refuses us again and again."""
         return max(self._refused.values(), default=0) >= REFUSED_IN_A_ROW
 
+    def fails_again(self) -> bool:
+        """Tell whether no broker can be reached, and a connection has failed since the last call."""
+        is_new, self._is_new = self._is_new, False
+        return self._all_down and is_new
+
     def clear(self) -> None:
         """Forget everything: something has worked."""
-        self.last = ""
+        self.last, self._all_down = "", False
         self._refused.clear()
 
     def note(self, error: KafkaError) -> None:
         """Take an error that belongs to no request."""
+        self._is_new = True
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
-            self.all_down = True
+            self._all_down = True
             return  # the log has said why
         self.last = _plain(error.str())
         broker = self.last.partition(": ")[0]

@@ -85,12 +85,13 @@ class Topic:
                 Empty where a request waits, whose failure is logged.
         """
         self._admin.poll(0)
-        now, all_down, self._complaints.all_down = time.monotonic(), self._complaints.all_down, False
-        if all_down and now - self._down_at > REPEAT_S:
+        if not self._complaints.fails_again():
+            return
+        now = time.monotonic()
+        if now - self._down_at > REPEAT_S:
             self._down_since = now
-        if all_down:
-            self._down_at = now
-        if failing and all_down and now - self._down_since > FLAP_S and now - self._told_at > REPEAT_S:
+        self._down_at = now
+        if failing and now - self._down_since > FLAP_S and now - self._told_at > REPEAT_S:
             self._told_at = now
             error = explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), self._kafka, failing, self._complaints)  # noqa: SLF001
             structlog.get_logger().warning(error.message, hint=error.hint)

