@@ -12,7 +12,9 @@ from common.settings import Credentials, PostgreSQL
 # A refused connection carries no SQLSTATE, only words. Other words, and those of other languages, count as an outage.
 CONNECT_MISTAKES: Final = {
     "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
-    "password authentication failed": "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server knows.",
+    # PgBouncer says SASL, or its own auth_type, for example "trust".
+    r'(password|SASL|"\w+") authentication failed': "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server"
+    " knows.",
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
     r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sql makes ours.",
     r'database ".*" does not exist': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",

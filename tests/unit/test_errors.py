@@ -91,6 +91,8 @@ def test_missing_right_names_the_role() -> None:
         ('FATAL:  role "admin" does not exist', "POSTGRESQL_USERNAME"),
         ('FATAL:  database "heartbeat_db" does not exist', "POSTGRESQL_DATABASE"),
         ("FATAL:  no such database: heartbeat_db", "pooler"),
+        ('FATAL:  "trust" authentication failed', "POSTGRESQL_USERNAME"),
+        ("FATAL:  SASL authentication failed", "POSTGRESQL_PASSWORD"),
         (
             'FATAL:  no pg_hba.conf entry for host "127.0.0.1", user "admin", database "heartbeat_db", no encryption',
             "pg_hba.conf",
