@@ -108,7 +108,7 @@ class KafkaSource:
                 reading.take(list(run))  # type: ignore[arg-type]  # as above
         self._pass_to_log_ends(parts)
         finished = [self._finish(partition, reading) for partition, reading in parts.items()]
-        self._search_failed(parts)
+        self._search_failed()
         return [part for part in finished if part is not None]
 
     @property
@@ -262,14 +262,14 @@ class KafkaSource:
             if offset > self._positions.get(partition, offset) and (reading := self._reading(parts, partition)):
                 reading.reach(offset)
 
-    def _search_failed(self, parts: Mapping[int, Reading]) -> None:
-        """Pause the partitions where the client met an error, and find out what is there."""
-        while self._events.failed:
-            partition = self._events.failed.pop()
-            is_read_again = partition in parts and bool(parts[partition].suspected)  # the error will come again, too
-            if partition in self._positions and not is_read_again:
+    def _search_failed(self) -> None:
+        """Pause the partitions where the client met an error, and find out what is there; until then, it is ignored."""
+        for partition in self._events.failed - self._unreadable.partitions:
+            if partition in self._positions:
                 self._consumer.pause([TopicPartition(self._topic, partition)])
                 self._unreadable.search(partition, self._positions[partition])
+            else:
+                self._events.forget(partition)
 
     def _pass_unreadable(self) -> list[Slice]:
         """Return what is known to be unreadable; behind it, reading goes on."""
@@ -280,6 +280,7 @@ class KafkaSource:
                 self._positions[partition] = part.to_offset
                 slices.append(part)
             if partition not in self._unreadable.partitions:
+                self._events.forget(partition)
                 self._seek(partition, self._positions[partition])
                 self._resume([partition])
         return slices

@@ -3,36 +3,20 @@
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from local.ports import find_free_port
 from tests.conftest import StartService
-from tests.pipeline import Database, Row, Service, Topic, encode, eventually, heartbeats
+from tests.log_segment import batches, flip_bit, log_of, send_batch
+from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 WITHIN_S: Final = 30.0
 BOMB_BYTES: Final = 120_000_000
 CODECS: Final = ["none", "gzip", "snappy", "lz4", "zstd"]
-
-
-def send_batch(topic: Topic, rows: list[Row], *, codec: str = "none") -> None:
-    """Send readings to partition 0 as one batch."""
-    options: dict[str, str | int | bool] = {
-        "compression.type": codec,
-        "linger.ms": 60_000,  # until the flush
-        "message.max.bytes": 50_000_000,
-        "batch.size": 50_000_000,
-        "batch.num.messages": 1_000_000,
-        "queue.buffering.max.messages": 1_000_000,
-    }
-    producer = topic.producer(**options)
-    for row in rows:
-        producer.produce(topic.name, encode(row), row[0].encode(), 0)
-    assert producer.flush(60) == 0
 
 
 def send_bomb(topic: Topic, codec: str, size: int = BOMB_BYTES) -> None:
@@ -45,30 +29,6 @@ def send_bomb(topic: Topic, codec: str, size: int = BOMB_BYTES) -> None:
     producer = topic.producer(**options)
     producer.produce(topic.name, b"a" * size, b"bomb", 0)
     assert producer.flush(60) == 0
-
-
-def log_of(topic: Topic) -> Path:
-    """Return the file that holds partition 0; the broker reads it anew for each fetch."""
-    return topic.server.data_dir / "logs" / f"{topic.name}-0" / f"{0:020}.log"
-
-
-def batches(log: Path) -> list[tuple[int, int]]:
-    """Return where each batch of a log begins, and its first offset."""
-    data, found, at = log.read_bytes(), [], 0
-    while at < len(data) and (length := int.from_bytes(data[at + 8 : at + 12])):
-        found.append((at, int.from_bytes(data[at : at + 8])))
-        at += 12 + length
-    return found
-
-
-def flip_bit(topic: Topic, first_offset: int, *, at: int) -> None:
-    """Flip a bit of the batch that begins at an offset."""
-    start = next(place for place, offset in batches(log_of(topic)) if offset == first_offset)
-    with log_of(topic).open("r+b") as log:
-        log.seek(start + at)
-        old = log.read(1)[0]
-        log.seek(start + at)
-        log.write(bytes([old ^ 4]))
 
 
 def quarantined(database: Database) -> list[int]:
@@ -188,21 +148,27 @@ def test_unreadable_batch_behind_markers_and_an_aborted_transaction_is_passed(
     topic.create(partitions=1)
     producer = topic.producer(**{"transactional.id": topic.name})
     producer.init_transactions(20)
-    for _ in range(2):
+    committed = heartbeats(10, seed=9)
+    for rows, end in (
+        (heartbeats(5), producer.abort_transaction),
+        (committed[:5], producer.commit_transaction),
+        (committed[5:], producer.commit_transaction),
+        (heartbeats(5), producer.abort_transaction),
+    ):
         producer.begin_transaction()
-        for row in heartbeats(5):
+        for row in rows:
             producer.produce(topic.name, encode(row), partition=0)
         producer.flush(20)
-        producer.abort_transaction(20)
+        end(20)
     send_batch(topic, heartbeats(8), codec="lz4")
-    flip_bit(topic, 12, at=61 + 20)
+    flip_bit(topic, 24, at=61 + 20)
     behind = topic.send_heartbeats(5, seed=4)
     start("consumer")
-    eventually(lambda: database.passed() == {0: 25}, within_s=WITHIN_S)
+    eventually(lambda: database.passed() == {0: 37}, within_s=WITHIN_S)
 
-    assert database.lost_and_surplus(behind) == ([], [])
-    assert quarantined(database) == list(range(12, 20))
-    assert database.query("SELECT stored, rejected, skipped FROM kafka_ledger") == [(5, 8, 12)]
+    assert database.lost_and_surplus(committed + behind) == ([], [])
+    assert quarantined(database) == list(range(24, 32))
+    assert database.query("SELECT stored, rejected, skipped FROM kafka_ledger") == [(15, 8, 14)]
 
 
 def test_batch_that_cannot_be_passed_is_named_and_makes_the_consumer_unhealthy(
