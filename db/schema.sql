@@ -63,9 +63,12 @@ CREATE OR REPLACE FUNCTION attach_heartbeats(
     LANGUAGE plpgsql SET search_path FROM CURRENT SET datestyle = 'ISO, MDY' SET timezone = 'UTC'
 AS $$
 BEGIN
-    FOR turn IN 1..2 LOOP  -- without locks, so that a day that cannot be made costs nobody anything; then for certain
+    IF to_regclass(partition_name) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    LOCK TABLE ONLY heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
+    FOR turn IN 1..2 LOOP  -- first without the other lock: a day that cannot be made holds up no writer
         IF turn = 2 THEN
-            LOCK TABLE ONLY heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
             LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE;
         END IF;
         IF to_regclass(partition_name) IS NOT NULL

@@ -38,6 +38,7 @@ def connection(stack: Stack, request: pytest.FixtureRequest) -> Iterator[psycopg
         "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (127, 'x', 'x')",
         "UPDATE kafka_ledger SET updated_at = now()",
         "SELECT make_heartbeats_partition('2000-01-01')",
+        "SELECT bound_rejected(1)",
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = current_user AND false",
     ],
 )
@@ -64,6 +65,7 @@ def test_consumer_may_do_its_work(connection: psycopg.Connection, statement: str
         "DELETE FROM kafka_ledger",
         "TRUNCATE kafka_ledger",
         "DELETE FROM kafka_topics",
+        "SELECT attach_heartbeats('x', '2000-01-01Z', '2000-01-02Z')",
         "CREATE TABLE x (x integer)",
         "CREATE TEMPORARY TABLE x (x integer)",
         "CREATE SCHEMA x",

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -140,6 +141,21 @@ def test_many_waiting_rows_stay_where_they_are(database: Database, owner: Owner)
         day_of(few): 10_001,
         "heartbeats_default": 10_002,
     }
+
+
+def test_sessions_that_make_the_same_days_at_once_wait_for_each_other(database: Database) -> None:
+    """Every writer of every consumer meets a backlog's days at the same moment."""
+    days = [(NOW - n * DAY).date() for n in range(5, 11)]
+
+    def make_all() -> list[bool]:
+        with database.connect() as connection:
+            rows = [connection.execute("SELECT make_heartbeats_partition(%s)", (day,)).fetchone() for day in days]
+        return [row is not None and row[0] for row in rows]
+
+    with ThreadPoolExecutor(6) as sessions:
+        made = [session.result() for session in [sessions.submit(make_all) for _ in range(6)]]
+
+    assert [sum(turn) for turn in zip(*made, strict=True)] == [1] * len(days)
 
 
 def test_only_the_owner_gets_any_day_made(database: Database) -> None:
