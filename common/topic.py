@@ -96,6 +96,11 @@ class Topic:
             error = explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), self._kafka, failing, self._complaints)  # noqa: SLF001
             structlog.get_logger().warning(error.message, hint=error.hint)
 
+    @property
+    def is_down(self) -> bool:
+        """Return whether connections to all brokers have failed for seconds, as of `serve`."""
+        return self._down_at - self._down_since > FLAP_S and time.monotonic() - self._down_at < REPEAT_S
+
     def ask(self) -> Callable[[], TopicState | None]:
         """Ask as `look` does, without waiting: the function returned waits for the answer."""
         name = self._kafka.topic

@@ -3,15 +3,14 @@ Kafka's end: the assigned partitions as slices of records whose offsets follow e
 
 The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
 therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
+
+More than 250 lines: reading, rebalances and the ways back from an error share the partitions' positions.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import groupby
-from typing import Final
 
-import structlog
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
 from common.errors import OutageError
 from common.kafka_client import client_log, explain
@@ -22,12 +21,11 @@ from consumer.batch import Slice, TopicIdentity
 from consumer.client_events import ClientEvents
 from consumer.errors import RecordReplacedError
 from consumer.kafka_options import consumer_options
+from consumer.log_offsets import LogOffsets
 from consumer.position import Evidence, Position
 from consumer.reading import Hole, Reading, set_aside_large
 from consumer.topic_identity import confirm, identify
 from consumer.unreadable import UnreadableBatches
-
-OFFSETS_TIMEOUT_S: Final = 5.0
 
 
 class KafkaSource:
@@ -45,7 +43,6 @@ class KafkaSource:
         self._before_revoke = before_revoke
         self._positions: dict[int, int] = {}
         self._suspected: dict[int, set[Hole]] = {}
-        self._ends: dict[int, int] = {}
         self._evidence = Evidence()
         self._events = ClientEvents(settings.kafka)
         self._unreadable = UnreadableBatches(settings)
@@ -61,6 +58,7 @@ class KafkaSource:
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
+        self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
         self.topic = TopicIdentity(self._topic, "")
 
     def subscribe(self) -> None:
@@ -114,7 +112,7 @@ class KafkaSource:
     @property
     def stuck(self) -> set[int]:
         """Return the partitions that cannot be read on: to have nothing else to do is no progress then."""
-        return self._unreadable.stuck(self._positions)
+        return {*self._positions} if self._admin.is_down else self._unreadable.stuck(self._positions)
 
     def holds(self, part: Slice) -> bool:
         """Return whether a slice is still the last that was read of its partition."""
@@ -150,41 +148,18 @@ class KafkaSource:
         return self._events.was_away()
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
-        """
-        Return the first offset each partition holds and the one its next record will get.
-
-        Partitions whose leader does not answer are left out: they must not hold up the others.
-
-        Raises:
-            OutageError, ConfigError: The broker does not answer at all.
-        """
-        lows, ends = (self._ask_offsets(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
-        return {partition: (low, ends[partition]) for partition, low in lows.items() if partition in ends}
+        """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""
+        return self._offsets.ranges(partitions)
 
     def log_ends(self) -> dict[int, int]:
-        """
-        Return where the log of each assigned partition ends, as last known.
-
-        Fetches tell it by the way. While nothing is fetched, the brokers are asked about once for each call, and the
-        answer is not waited for.
-        """
-        fetched = {} if self._resting else self._positions
-        for partition in fetched:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-            self._ends[partition] = max(end, self._ends.get(partition, 0))
+        """Return where the log of each assigned partition ends, as last known."""
         assigned = self._positions.keys() | self.unplaced
-        if assigned - fetched.keys():
-            self._ends |= self._admin.poll_ends(assigned)
-        self._ends = {partition: end for partition, end in self._ends.items() if partition in assigned}
-        return dict(self._ends)
+        fetched = set() if self._resting else self._positions.keys() - self._unreadable.partitions
+        return self._offsets.ends(fetched, assigned - fetched)
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
-        places = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
-        try:
-            self._consumer.commit(offsets=places, asynchronous=True)
-        except KafkaException as error:
-            structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
+        """Tell Kafka how far we are; as `LogOffsets.mirror`."""
+        self._offsets.mirror(offsets)
 
     def close(self) -> None:
         """Leave the group."""
@@ -298,15 +273,6 @@ class KafkaSource:
         records, bad = set_aside_large(reading.records, self._kept_bytes)
         return Slice(partition, start, reading.expected, records, reading.skipped, bad)
 
-    def _ask_offsets(self, partitions: Iterable[int], which: int) -> dict[int, int]:
-        """Ask for the first or the next offset of partitions; those whose leader does not answer are left out."""
-        places = [TopicPartition(self._topic, partition, which) for partition in partitions]
-        try:
-            found = self._consumer.offsets_for_times(places, timeout=OFFSETS_TIMEOUT_S)
-        except KafkaException as error:
-            raise explain(error, self._kafka, f"look up the offsets of topic {self._topic}") from error
-        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
-
     def _seek(self, partition: int, offset: int) -> None:
         here = TopicPartition(self._topic, partition, offset)
         try:
@@ -323,6 +289,4 @@ class KafkaSource:
     def _resume(self, partitions: Iterable[int]) -> None:
         places = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]
         self._consumer.resume(places)
-        # librdkafka looks for resumed partitions twice a second; any request to their leaders makes it look now.
-        with suppress(KafkaException):
-            self._consumer.offsets_for_times(places, timeout=0.1)
+        self._offsets.wake(partitions)

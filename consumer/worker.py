@@ -1,6 +1,8 @@
 """
 The loop: while batches are being written, the next one is read and decoded.
 
+More than 250 lines: every ending that a wait, a read or a write can have is met here.
+
 Each writer has a connection of its own, so that one batch is copied while the one before it commits. Only the copying
 overlaps: a batch's books advance after those of the batch before it, and if that one fails, it fails, too.
 
@@ -10,18 +12,15 @@ go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `So
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
 from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, Health
 from common.validation import Decode
-from consumer.batch import Batch, Rejected, Slice
+from consumer.batch import Batch, Slice
 from consumer.ends import Source, Stop, Store
 from consumer.errors import (
     LogEndsEarlyError,
@@ -33,23 +32,13 @@ from consumer.errors import (
 )
 from consumer.outage import Outage
 from consumer.report import Report
-from consumer.writer import Writer
+from consumer.writers import Write, Writers
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
-BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 # A stop waits this long for the last writes, then for the group; together less than compose's stop_grace_period.
 DRAIN_S, LEAVE_S = 25.0, 5.0
 REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
 NAP_S: Final = 0.1
-
-
-@dataclass(slots=True)
-class _Write:
-    """A batch on its way into the database."""
-
-    batch: Batch
-    future: Future[list[Rejected]]
-    started: float
 
 
 class Worker:
@@ -78,8 +67,7 @@ class Worker:
         self._health = health
         self._report = Report()
         self._kafka, self._postgresql = Outage("kafka"), Outage("postgresql")
-        self._writers = [Writer(store) for store in stores]
-        self._writes: deque[_Write] = deque()  # those under way, the oldest first
+        self._writers = Writers(stores)
         self._write_failed = False
         self._has_worked = False
         self._generation = 0
@@ -95,14 +83,12 @@ class Worker:
             while not stop.is_set():
                 self._run_source(stop)
         finally:
-            for writer in self._writers:
-                if writer.is_idle:
-                    writer.store.close()  # a call that hangs ends with the process
+            self._writers.close()
 
     def _run_source(self, stop: Stop) -> None:
         """Run one group session: until the end, or until the topic turns out to be another one."""
         self._report.forget_offsets()
-        source = self._open_source(lambda: wait([write.future for write in self._writes], REVOKE_S))
+        source = self._open_source(lambda: self._writers.wait(REVOKE_S))
         try:
             try:
                 self._subscribe(source, stop)
@@ -134,11 +120,15 @@ class Worker:
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
             self._report.tick(source)
-            settled = self._kafka.is_settled and self._postgresql.is_settled
-            if settled and not (slices or self._writes or source.unplaced or source.stuck):
-                self._health.ok()  # nothing to do
-                self._kafka.end()
-                self._recovered()
+            if not (slices or self._writers or source.unplaced or source.stuck):
+                self._rested()
+
+    def _rested(self) -> None:
+        """Note that there is nothing to do; right after a failure, that only means that it was not tried again yet."""
+        if self._kafka.is_settled and self._postgresql.is_settled:
+            self._health.ok()
+            self._kafka.end()
+            self._recovered()
 
     def _read(self, source: Source) -> list[Slice]:
         try:
@@ -153,9 +143,8 @@ class Worker:
             return
         if not (log_ranges := self._look_up_logs(source)):
             return
-        writer = self._writers[0]
-        asked = writer.submit(writer.store.positions, source.topic, log_ranges)
-        while not self._is_done(asked, PATIENCE_S):
+        asked = self._writers.ask_positions(source.topic, log_ranges)
+        while not self._writers.is_done(asked, PATIENCE_S):
             if stop.is_set():
                 return
             self._rest(source)
@@ -203,7 +192,7 @@ class Worker:
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
         """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""
-        while not self._settle(source, PATIENCE_S, leave=len(self._writers) - 1):
+        while not self._settle(source, PATIENCE_S, leave=self._writers.most - 1):
             if stop.is_set():
                 return  # it is read again
             self._rest(source)
@@ -214,21 +203,15 @@ class Worker:
             return
         if len(held) < len(batch.slices):
             batch = Batch.of(held, self._generation, self._decode)
-        before = self._writes[-1].future if self._writes else None
-        writer = next(writer for writer in self._writers if writer.is_idle)
-        future = writer.submit(writer.store.write, batch, source.topic, lambda: _confirm(source, before))
-        self._writes.append(_Write(batch, future, time.monotonic()))
+        self._writers.write(batch, source)
 
     def _settle(self, source: Source, timeout_s: float, leave: int = 0) -> bool:
         """Wait in all so long until at most `leave` writes are under way; False if there are more."""
-        deadline = time.monotonic() + timeout_s
-        while len(self._writes) > leave:
-            if not self._is_done(self._writes[0].future, max(0.0, deadline - time.monotonic())):
-                return False
-            self._finish(source, self._writes.popleft())
-        return True
+        for write in self._writers.ended(timeout_s, leave):
+            self._finish(source, write)
+        return len(self._writers) <= leave
 
-    def _finish(self, source: Source, write: _Write) -> None:
+    def _finish(self, source: Source, write: Write) -> None:
         """Take note of a write's end; its failure displaces every partition."""
         # Not by `result()`: raised in here, the error and its frame would keep each other and the batch alive.
         match write.future.exception():
@@ -236,9 +219,8 @@ class Worker:
                 BATCH_SECONDS.observe(time.monotonic() - write.started)
                 BATCH_ROWS.observe(write.batch.messages)
                 self._report.stored(write.batch, write.future.result())
-                if not (
-                    source.unplaced or source.stuck
-                ):  # a partition that cannot be read is no progress, whatever the others do
+                # A partition that cannot be read is no progress, whatever the others do.
+                if not (source.unplaced or source.stuck):
                     self._health.ok()
                 self._recovered()
             case PredecessorFailedError():
@@ -253,14 +235,6 @@ class Worker:
                 self._wait_out(error, self._postgresql)
             case error:
                 raise error
-
-    def _is_done(self, asked: Future[Any], timeout_s: float) -> bool:
-        """Wait for a store's answer; after a while, end stalled owners that hold it up."""
-        if wait([asked], timeout_s).done:
-            return True
-        for writer in self._writers:
-            writer.end_blockers(BLOCKED_S)
-        return False
 
     def _wait_out(self, error: HeartbeatError, server: Outage) -> None:
         if isinstance(error, (ConfigError, RefusedError)) and not self._has_worked:
@@ -283,15 +257,3 @@ def _close(source: Source) -> None:
             waited_s=LEAVE_S,
             hint="The broker did not answer; the group gives the partitions to others when this session expires.",
         )
-
-
-def _confirm(source: Source, before: Future[list[Rejected]] | None) -> Callable[[], None]:
-    """Ask what must hold when a batch's books advance: the topic is still the same, the batch before is stored."""
-    wait_for_topic = source.confirm_topic()
-
-    def wait_for_both() -> None:
-        if before is not None and before.exception() is not None:
-            raise PredecessorFailedError("the batch before was not stored", hint="Both are read again.")
-        wait_for_topic()
-
-    return wait_for_both

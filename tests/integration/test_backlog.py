@@ -1,4 +1,8 @@
-"""A backlog of earlier days: each gets its partition before its rows are copied, and nobody waits for long."""
+"""
+A backlog of earlier days: each gets its partition before its rows are copied, and nobody waits for long.
+
+More than 250 lines: it shares a writer that can be stopped at each lock.
+"""
 
 import threading
 import time

@@ -16,7 +16,7 @@ from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
 DEADLINE_S: Final = 10
 # The loop's own times, a hundredth or so: the proportions are what is tested.
 TIMES_S: Final = {
-    "worker.PATIENCE_S": 0.01, "worker.BLOCKED_S": 0.1, "worker.DRAIN_S": 5.0, "worker.REVOKE_S": 5.0,
+    "worker.PATIENCE_S": 0.01, "writers.BLOCKED_S": 0.1, "worker.DRAIN_S": 5.0, "worker.REVOKE_S": 5.0,
     "outage.FIRST_RETRY_S": 0.005, "outage.LAST_RETRY_S": 0.1, "report.INTERVAL_S": 0.05,
 }  # fmt: skip
 

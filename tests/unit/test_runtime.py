@@ -1,4 +1,8 @@
-"""Signals stop a service, logs can be read by people and by machines, and every ending has its exit code."""
+"""
+Signals stop a service, logs can be read by people and by machines, and every ending has its exit code.
+
+More than 250 lines: each of them is tried in a process of its own.
+"""
 
 import json
 import os

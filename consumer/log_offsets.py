@@ -1,0 +1,82 @@
+"""Where the logs of partitions begin and end, and the offsets that Kafka shows for the group."""
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
+
+from common.kafka_client import explain
+from common.settings import Kafka
+from common.topic import Topic
+
+TIMEOUT_S: Final = 5.0
+WAKE_S: Final = 0.1
+
+
+class LogOffsets:
+    """
+    Asks and tells the brokers about offsets.
+
+    Args:
+        consumer: The client that reads.
+        admin: The topic's administration, which can ask without waiting.
+        kafka: Address and topic.
+    """
+
+    def __init__(self, consumer: Consumer, admin: Topic, kafka: Kafka) -> None:
+        self._consumer = consumer
+        self._admin = admin
+        self._kafka = kafka
+        self._ends: dict[int, int] = {}
+
+    def ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """
+        Return the first offset each partition holds and the one its next record will get.
+
+        Partitions whose leader does not answer are left out: they must not hold up the others.
+
+        Raises:
+            OutageError, ConfigError: The broker does not answer at all.
+        """
+        lows, ends = (self._ask(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
+        return {partition: (low, ends[partition]) for partition, low in lows.items() if partition in ends}
+
+    def ends(self, fetched: Collection[int], waiting: Collection[int]) -> dict[int, int]:
+        """
+        Return where partitions' logs end, as last known.
+
+        Args:
+            fetched: Partitions that are being read; the last fetch tells.
+            waiting: Others. The brokers are asked about once for each call, and the answer is not waited for.
+        """
+        for partition in fetched:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._kafka.topic, partition), cached=True)
+            self._ends[partition] = max(end, self._ends.get(partition, 0))
+        if waiting:
+            self._ends |= self._admin.poll_ends(waiting)
+        self._ends = {p: end for p, end in self._ends.items() if p in fetched or p in waiting}
+        return dict(self._ends)
+
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
+        places = [TopicPartition(self._kafka.topic, partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._consumer.commit(offsets=places, asynchronous=True)
+        except KafkaException as error:
+            structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
+
+    def wake(self, partitions: Iterable[int]) -> None:
+        """Ask the leaders for anything: librdkafka looks for resumed partitions twice a second, and at any answer."""
+        places = [TopicPartition(self._kafka.topic, partition, OFFSET_END) for partition in partitions]
+        with suppress(KafkaException):
+            self._consumer.offsets_for_times(places, timeout=WAKE_S)
+
+    def _ask(self, partitions: Iterable[int], which: int) -> dict[int, int]:
+        places = [TopicPartition(self._kafka.topic, partition, which) for partition in partitions]
+        try:
+            found = self._consumer.offsets_for_times(places, timeout=TIMEOUT_S)
+        except KafkaException as error:
+            raise explain(error, self._kafka, f"look up the offsets of topic {self._kafka.topic}") from error
+        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
