@@ -328,8 +328,11 @@ BEGIN ATOMIC
     UNION
     SELECT noted.minute
     FROM (
-        SELECT touched.minute + n * interval '1 min' AS minute FROM heartbeats_touched AS touched, generate_series(0, 62) AS n
-        WHERE touched.minute > begins - interval '64 min' AND touched.minute <= ends AND minutes & (1::bigint << n) <> 0
+        SELECT hours.minute + n * interval '1 min' AS minute
+        FROM (
+            SELECT minute, bit_or(minutes) AS minutes FROM heartbeats_touched
+            WHERE minute > begins - interval '64 min' AND minute <= ends GROUP BY minute
+        ) AS hours, generate_series(0, 62) AS n WHERE minutes & (1::bigint << n) <> 0
     ) AS noted
     WHERE noted.minute > begins - interval '1 min' AND noted.minute <= ends;
 END;
@@ -559,18 +562,19 @@ CREATE OR REPLACE FUNCTION fleet_history(begins timestamptz, ends timestamptz) R
 AS $$
 DECLARE
     width integer := fleet_width(begins, ends);
+    noted timestamptz[] := '{}';
 BEGIN
+    IF width = 10 THEN
+        noted := ARRAY(SELECT noted_minutes(begins, ends));  -- an array, so that no plan joins with the notes
+    END IF;
     RETURN QUERY
         SELECT * FROM heartbeats_fleet AS fleet
         WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '0001-01-01 00:00:00+00') AND bucket <= ends
-          AND (width > 10 OR NOT EXISTS (SELECT FROM noted_minutes(begins, ends) AS minute
-                                         WHERE minute = date_bin(interval '1 minute', fleet.bucket, timestamptz '0001-01-01 00:00:00+00')));
-    IF width = 10 THEN
-        RETURN QUERY
-            SELECT fresh.* FROM noted_minutes(begins, ends) AS minute,
-                 LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
-                                               least(minute + interval '1 minute', ends)) AS fresh;
-    END IF;
+          AND date_bin(interval '1 minute', bucket, timestamptz '0001-01-01 00:00:00+00') <> ALL (noted);
+    RETURN QUERY
+        SELECT fresh.* FROM unnest(noted) AS minute,
+             LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
+                                           least(minute + interval '1 minute', ends)) AS fresh;
 END
 $$;
 COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour';
@@ -588,20 +592,22 @@ CREATE OR REPLACE FUNCTION customer_history(
     customers varchar[], begins timestamptz, ends timestamptz,
     OUT bucket timestamptz, OUT customer_id varchar, OUT readings integer, OUT sum_bpm bigint
 ) RETURNS SETOF record
-    LANGUAGE plpgsql STABLE
+    LANGUAGE plpgsql STABLE SET plan_cache_mode TO force_custom_plan  -- a plan for any range would read all customers
 AS $$
 #variable_conflict use_column
 DECLARE
     width integer := customer_width(begins, ends, customers);
+    noted timestamptz[];
 BEGIN
     IF width = 60 THEN
+        noted := ARRAY(SELECT noted_minutes(begins, ends));
         RETURN QUERY
-            SELECT minute, customer_id, readings, sum_bpm FROM heartbeats_per_minute AS rollup
+            SELECT minute, customer_id, readings, sum_bpm FROM heartbeats_per_minute
             WHERE customer_id = ANY (customers) AND minute > begins - interval '1 min' AND minute <= ends
-              AND NOT EXISTS (SELECT FROM noted_minutes(begins, ends) AS noted WHERE noted = rollup.minute);
+              AND minute <> ALL (noted);
         RETURN QUERY
             SELECT minute, customer_id, fresh.readings, fresh.sum_bpm
-            FROM noted_minutes(begins, ends) AS minute,
+            FROM unnest(noted) AS minute,
                  LATERAL (SELECT customer_id, count(*)::integer AS readings, sum(heart_rate) AS sum_bpm FROM heartbeats
                           WHERE customer_id = ANY (customers) AND "timestamp" >= minute
                             AND "timestamp" < minute + interval '1 min' GROUP BY customer_id) AS fresh;
