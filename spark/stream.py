@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from spark.session import read_kafka
 from spark.task import ANYWHERE, OUTCOME_SQL, Job, Outcome, store
 
 NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
+# As Kafka's Java client says it, deep in the causes of what Spark reports.
+INVALID_BATCH: Final = re.compile(r"Record batch for partition (\S+)-(\d+) at offset (\d+) is invalid")
 GRAVEST: Final = (BooksError, ConfigError)  # what waiting does not heal is told before what it does
 
 
@@ -205,6 +208,12 @@ def ends_of(progress: Mapping[str, Any] | None, topic: str, stored: int) -> dict
 
 def _outage(error: Exception | None) -> OutageError:
     structlog.get_logger().debug("spark", error=str(error))
+    if (batch := INVALID_BATCH.search(str(error))) is not None:
+        topic, partition, offset = batch.groups()
+        return OutageError(
+            f"cannot read topic {topic}, partition {partition}, at offset {offset}: the batch is corrupt",
+            hint="Spark cannot pass it, the plain consumer can: run `python -m consumer` until it has quarantined it.",
+        )
     lines = [line for line in str(error).splitlines() if line and not line.startswith((" ", "\t", "Traceback"))]
     words = lines[-1] if lines and "Traceback" in str(error) else one_line(error) if error else "nobody knows why"
     return OutageError(

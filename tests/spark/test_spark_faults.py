@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from tests.conftest import StartService
+from tests.log_segment import flip_bit, send_batch
 from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
 from tests.spark.conftest import StartSpark
 
@@ -160,6 +161,26 @@ def test_outages_and_a_missing_table_are_waited_out_and_refused_rows_cost_only_t
     assert spark.stop() == 0
     assert "Traceback" not in spark.text()
     assert start("consumer", "verify", "--full").wait() == 0
+
+
+def test_corrupt_batch_is_named_with_the_way_past_it(
+    start: StartService, start_spark: StartSpark, topic: Topic, database: Database
+) -> None:
+    """Kafka's Java client cannot pass it, and says so in a line of its own deep in a stack trace."""
+    topic.create(partitions=1)
+    groups = [heartbeats(10, seed=seed) for seed in range(3)]
+    for group in groups:
+        send_batch(topic, group)
+    flip_bit(topic, 10, at=61 + 20)
+    spark = start_spark()
+    said = f"cannot read topic {topic.name}, partition 0, at offset 10: the batch is corrupt"
+    eventually(lambda: any(spark.events(said)), within_s=2 * START_S)
+    spark.stop()
+    start("consumer")
+    eventually(lambda: database.passed() == {0: 30})
+
+    assert "python -m consumer" in next(spark.events(said))["hint"]
+    assert database.lost_and_surplus(groups[0] + groups[2]) == ([], [])
 
 
 def test_table_that_refuses_most_rows_stops_spark(start_spark: StartSpark, topic: Topic, database: Database) -> None:
