@@ -35,6 +35,8 @@ class System:
             "HEARTBEAT_PRODUCER__CUSTOMERS": str(rate_per_s),
             "HEARTBEAT_PRODUCER__SEED": str(seed),
         }
+        self.unreadable = 0  # batches of one record each that were sent besides
+        self.old_rows = 0  # heartbeats that were sent besides
         self.producer: Service
         self.consumers: list[Service]
 
@@ -47,6 +49,7 @@ class System:
             with self.database.connect() as connection:
                 connection.execute((ROOT / "db" / "schema.sql").read_bytes())
             self._settings |= settings_for(self.topic, self.database)
+            self._settings["HEARTBEAT_CONSUMER__RETENTION_DAYS"] = "7"  # so that a wrong clock could delete
             try:
                 self.producer = self.start("producer")
                 self.consumers = [self.start("consumer") for _ in range(CONSUMERS)]
