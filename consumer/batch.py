@@ -64,6 +64,13 @@ class Slice:
     skipped: int = 0
     bad: Sequence[BadRecord] = ()
 
+    @property
+    def last(self) -> LastRecord | None:
+        """The last record, if there is any; a bad one is not here as Kafka holds it, and cannot be recognized."""
+        if self.bad and not (self.records and self.records[-1].offset() > self.bad[-1].offset()):
+            return LastRecord(self.bad[-1].offset(), None)
+        return LastRecord.of(self.records[-1]) if self.records else None
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
@@ -167,7 +174,7 @@ class Batch:
                 len(part.records) + len(part.bad) - count[part.partition],
                 count[part.partition],
                 part.skipped,
-                LastRecord.of(part.records[-1]) if part.records else None,
+                part.last,
             )
             for part in sorted(self.slices, key=lambda part: part.partition)
         ]

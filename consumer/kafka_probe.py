@@ -4,16 +4,15 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from common.errors import OutageError
-from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
+from common.errors import ConfigError, OutageError, RefusedError
+from common.kafka_client import TRANSIENT, client_log, explain
 from common.settings import Settings
 from consumer.kafka_options import consumer_options
 from consumer.position import Evidence, Position
 
 TIMEOUT_S: Final = 10.0
-EMPTY: Final = {*LOST_PLACE, KafkaError._PARTITION_EOF}  # noqa: SLF001 - see common/kafka_client.py
 
 
 def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict[int, int]:
@@ -31,7 +30,7 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
     topic, evidence, found = settings.kafka.topic, Evidence(), dict[int, int]()
     waiting = {partition: at for partition, at in positions.items() if at.last is not None}
     try:
-        consumer = Consumer({**consumer_options(settings), "enable.partition.eof": True}, logger=client_log())
+        consumer = Consumer(consumer_options(settings), logger=client_log())
     except KafkaException as error:
         raise explain(error, settings.kafka, "set up a Kafka consumer") from error
     try:
@@ -45,13 +44,16 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
                     hint="Check that the broker runs and that every partition has a leader.",
                 )
             for message in consumer.consume(1000, 0.1):
-                problem = message.error()
-                if problem is not None and problem.code() in TRANSIENT:
-                    continue
-                if problem is not None and problem.code() not in EMPTY:
-                    raise explain(problem, settings.kafka, f"read topic {topic}")
-                if problem is None and (other := evidence.find_other([message])) is not None:  # type: ignore[list-item]  # a consumed message has a place
+                if (said := message.error()) is not None:
+                    problem = explain(said, settings.kafka, f"read topic {topic}")
+                    if isinstance(problem, (ConfigError, RefusedError)):
+                        raise problem
+                    if said.code() in TRANSIENT:
+                        continue
+                elif (other := evidence.find_other([message])) is not None:  # type: ignore[list-item]  # it has a place
                     found[other.partition()] = other.offset()
+                # Also at the log's end, where Kafka dropped the record, and where it cannot be read: nothing is known.
+                evidence.forget(message.partition())  # type: ignore[arg-type]  # as above
                 waiting.pop(message.partition(), None)  # type: ignore[arg-type]  # as above
     finally:
         consumer.close()

@@ -59,10 +59,14 @@ class Evidence:
     def expect(self, partition: int, position: Position) -> int:
         """Note the last record of a partition; returns where to read from in order to see it."""
         if position.last is None or position.last.offset >= position.next_offset:  # or somebody moved the ledger back
-            self._last.pop(partition, None)
+            self.forget(partition)
             return position.next_offset
         self._last[partition] = position.last
         return position.last.offset
+
+    def forget(self, partition: int) -> None:
+        """Expect nothing of a partition any more."""
+        self._last.pop(partition, None)
 
     def find_other(self, records: Iterable["Record"]) -> "Record | None":
         """

@@ -117,6 +117,7 @@ def test_batches_that_follow_each_other_at_the_ends_of_a_log_are_quarantined(
 
     assert database.lost_and_surplus(groups[3]) == ([], [])
     assert quarantined(database) == [*range(53), *range(58, 122)]
+    assert database.query("SELECT last_offset, last_fingerprint FROM kafka_ledger") == [(121, None)]
     more = topic.send_heartbeats(5, seed=77)
     eventually(lambda: database.passed() == {0: 127})
     assert database.lost_and_surplus(groups[3] + more) == ([], [])

@@ -6,6 +6,9 @@ from typing import Final
 import pytest
 
 from common.errors import BooksError
+from common.reasons import Reason
+from consumer.bad_record import BadRecord
+from consumer.batch import Slice
 from consumer.position import Evidence, LastRecord, Position
 from tests.unit.memory import MemoryStore, MemoryTopic
 from tests.unit.records import GOOD, MemoryRecord
@@ -58,6 +61,16 @@ def test_same_record_and_a_later_one_are_no_contradiction() -> None:
     assert same.find_other([RECORD, Keyed(0, 8, b"next")]) is None
     assert later.find_other([Keyed(0, 8, b"next"), Keyed(0, 7, b"other")]) is None
     assert unknown.find_other([Keyed(0, 7, b"other")]) is None
+
+
+def test_bad_record_is_the_last_one_without_a_fingerprint() -> None:
+    """What is kept of it is not what Kafka holds: an unreadable batch, or a payload that was cut."""
+    bad = [BadRecord(0, 8, Reason.EVENT_TOO_LARGE, b"key", b"valu", 2**24 + 1)]
+
+    assert Slice(0, 7, 9, [RECORD], bad=bad).last == LastRecord(8, None)
+    assert Slice(0, 8, 9, [], bad=bad).last == LastRecord(8, None)
+    assert Slice(0, 7, 10, [RECORD, Keyed(0, 9, b"value")], bad=bad).last == LastRecord.of(Keyed(0, 9, b"value"))
+    assert Slice(0, 7, 9, [], skipped=2).last is None
 
 
 def test_record_without_key_and_value_has_no_fingerprint() -> None:
