@@ -16,11 +16,11 @@ from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
 from common.settings import Options, Settings
 from consumer.kafka_options import consumer_options
 
-# What the client says of a batch that it cannot unpack, that fails its checksum, or whose format it does not know.
+# What the client says of a batch that it cannot unpack or that fails its checksum. A format that it does not know is
+# not meant: another client may know it, and quarantine would leave nothing of a whole topic.
 UNREADABLE: Final = {
     KafkaError._BAD_COMPRESSION,  # noqa: SLF001 - the library's public names for its own codes begin so
     KafkaError._BAD_MSG,  # noqa: SLF001
-    KafkaError._NOT_IMPLEMENTED,  # noqa: SLF001
 }
 OPTIONS: Final[Options] = {
     "fetch.wait.max.ms": 10,
