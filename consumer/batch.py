@@ -1,7 +1,7 @@
 """What is read in one go and committed in one transaction: rows, quarantine and the offsets they came from."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,6 +16,7 @@ PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schem
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 # 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
 FIRST_BROKER_MS: Final = 1_293_840_000_000
+MINUTE_BITS: Final = tuple(1 << minute for minute in range(60))  # as in heartbeats_touched.minutes
 
 
 class Record(Protocol):
@@ -152,10 +153,9 @@ class Batch:
 
     def notes(self) -> dict[int, int]:
         """Return, by hour since 1970, a bit for each of its minutes in `minutes`: one row notes a whole hour."""
-        hours: dict[int, int] = {}
-        for minute in self.minutes:
-            hour, bit = divmod(minute, 60)
-            hours[hour] = hours.get(hour, 0) | 1 << bit
+        hours = defaultdict[int, int](int)
+        for minute in self.minutes:  # each comes once, so adding its bit sets it
+            hours[minute // 60] += MINUTE_BITS[minute % 60]
         return hours
 
     def steps(self, rejected: Iterable[Rejected]) -> list[Step]:
