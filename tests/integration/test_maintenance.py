@@ -133,7 +133,9 @@ def test_refresh_that_fails_for_ever_keeps_no_old_day_from_being_dropped(
 def test_lost_session_is_one_failure(database: Database, maintenance: Maintenance) -> None:
     """Each step meets the lost connection, and one warning tells of it."""
     again(maintenance)
-    database.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%maintenance'")
+    database.query(
+        "SELECT pg_terminate_backend(pid, 9000) FROM pg_stat_activity WHERE application_name = 'heartbeat-maintenance'"
+    )
 
     assert failed(again(maintenance)) == ["connection"]
     maintenance.steps[0].due = 0.0
