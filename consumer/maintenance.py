@@ -155,9 +155,9 @@ class Maintenance:
 
     def bound_quarantine(self, max_bytes: int) -> Done:
         """Drop the oldest quarantined messages beyond so many bytes; 0: there is no limit."""
-        rows, done = (
-            self._repeat("bound the quarantine", BOUND_REJECTED, max_bytes, BITE) if max_bytes else (0, Done.ALL)
-        )
+        if not max_bytes:
+            return Done.ALL
+        rows, done = self._repeat("bound the quarantine", BOUND_REJECTED, max_bytes, BITE)
         if rows:
             self._log.warning("oldest quarantined messages dropped", rows=rows, rejected_max_bytes=max_bytes)
         return done

@@ -39,10 +39,10 @@ def test_partition_without_a_leader_does_not_hold_up_the_others(
         broker.kill()
         address = {"HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "HEARTBEAT_KAFKA__TOPIC": topic.name}
         consumer = start("consumer", **address)
-        eventually(lambda: database.count() == 200, what="the partitions that have a leader are stored")
+        eventually(lambda: database.count() == 200, 60, "the partitions that have a leader are stored")
         warned = [event["event"] for event in consumer.events() if event["level"] == "warning"]
         broker.start()
-        eventually(lambda: database.count() == 300, what="the other one is stored once it has a leader")
+        eventually(lambda: database.count() == 300, 60, "the other one is stored once it has a leader")
 
         assert database.lost_and_surplus(rows) == ([], [])
         assert any("heartbeats[2]" in line and "no leader" in line for line in warned), warned
