@@ -6,11 +6,9 @@ limit that silently stays at its default is worse than an error. Just over 250 l
 """
 
 import difflib
-import os
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from dotenv import dotenv_values
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -18,10 +16,10 @@ from pydantic_settings.exceptions import SettingsError
 
 from common.errors import ConfigError
 from common.event import MAX_FUTURE
-from common.settings_file import read_sections, unreadable
+from common.settings_environment import Environment, read_environment
+from common.settings_file import read_sections
 
 PREFIX: Final = "HEARTBEAT_"
-ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
 
 Options = dict[str, str | int | float | bool]
 OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the keys that hold some
@@ -129,7 +127,7 @@ class _Environment(EnvSettingsSource):
     """The environment over `.env`: one source, so that both are spelt and checked alike."""
 
     def _load_env_vars(self) -> dict[str, str | None]:
-        return {name.lower(): value for name, value in read_environment().items()}
+        return {name.lower(): value for name, value in read_environment(self.env_prefix).items()}
 
 
 class _FromEnvironment(BaseSettings):
@@ -177,7 +175,7 @@ def load(path: Path) -> Settings:
     Raises:
         ConfigError: A file cannot be read, a name is unknown or a value is wrong; all of them are listed.
     """
-    _refuse_unknown_names(read_environment())
+    _refuse_unknown_names(read_environment(PREFIX))
     content = read_sections(path, list(Settings.model_fields))
     try:
         settings = Settings(**content)
@@ -200,16 +198,9 @@ def load_credentials() -> Credentials:
         names = ", ".join(f"POSTGRESQL_{part['loc'][0]}".upper() for part in error.errors())
         raise ConfigError(
             f"no credentials for PostgreSQL: {names} must be set",
-            hint="Set them in .env, in the folder the service is started in, or in the environment.",
+            hint="Set them in .env, in the folder the service is started in, or in the environment;"
+            " POSTGRESQL_PASSWORD_FILE names a file that holds the password.",
         ) from None
-
-
-def read_environment() -> dict[str, str | None]:
-    """Give the environment, and what `.env` sets beside it; a `ConfigError` if that cannot be read."""
-    try:
-        return {**dotenv_values(ENV_FILE), **os.environ}
-    except (OSError, UnicodeDecodeError) as error:
-        raise unreadable(ENV_FILE, error, hint="Save it as UTF-8 text that this user may read, or remove it.") from None
 
 
 def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigError:
@@ -226,7 +217,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
     return ConfigError("; ".join(lines), hint=hint)
 
 
-def _refuse_unknown_names(environment: dict[str, str | None]) -> None:
+def _refuse_unknown_names(environment: Environment) -> None:
     sections = {name: type(field.default) for name, field in Settings.model_fields.items()}
     known = {f"{PREFIX}{section}".upper() for section in sections}
     for section, model in sections.items():

@@ -13,7 +13,8 @@ from typing import Final
 from rich.console import Console
 
 from common.errors import ConfigError, HeartbeatError
-from common.settings import Credentials, Settings, load, load_credentials, read_environment
+from common.settings import Credentials, Settings, load, load_credentials
+from common.settings_environment import read_environment
 from local import demo_database, postgres_programs
 from local.data_folder import locked
 from local.demo_figures import Gauge
