@@ -4,6 +4,7 @@ The errors a person may see: one line that says what was tried, one HINT line th
 Everything raised on purpose derives from `HeartbeatError`; the exit code belongs to the class.
 """
 
+from common.secrets import without_secrets
 from common.text import visible
 
 
@@ -61,5 +62,5 @@ class StoppedError(HeartbeatError):
 
 
 def one_line(error: BaseException) -> str:
-    """Give the first line of an error's text: drivers append whole paragraphs."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Return the first line of an error's text, without secrets: drivers append whole paragraphs."""
+    return without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))

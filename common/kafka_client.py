@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
+from common.secrets import without_secrets
 from common.settings import Kafka, Options
 
 # Waiting does not heal these; anything unlisted is an outage.
@@ -58,7 +59,7 @@ class _ToStructlog(logging.Handler):
     """librdkafka's own log, at debug level: what matters of it reaches us as errors."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        structlog.get_logger().debug("librdkafka", text=record.getMessage())
+        structlog.get_logger().debug("librdkafka", text=without_secrets(record.getMessage()))
 
 
 class Complaints:
@@ -112,7 +113,7 @@ class Complaints:
 
 def _plain(text: str) -> str:
     """Leave out what differs from one attempt to the next, so that the same cause is told in the same words."""
-    return re.sub(r"^\[thrd:\S*\]: | \(after \d+ms in state \w+\)", "", " ".join(text.split()))
+    return re.sub(r"^\[thrd:\S*\]: | \(after \d+ms in state \w+\)", "", " ".join(without_secrets(text).split()))
 
 
 def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
@@ -163,7 +164,7 @@ def explain(
     """
     cause = error.args[0] if isinstance(error, KafkaException) else error
     code = cause.code() if isinstance(cause, KafkaError) else 0
-    text = " ".join((cause.str() if isinstance(cause, KafkaError) else str(cause)).split())
+    text = " ".join(without_secrets(cause.str() if isinstance(cause, KafkaError) else str(cause)).split())
     if code in MISTAKES:
         return ConfigError(f"cannot {tried}: {text}", hint=CORRECT)
     if code < 0 and complaints is not None and complaints.last:  # the client's own words, not the broker's

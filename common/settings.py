@@ -6,6 +6,7 @@ limit that silently stays at its default is worse than an error. Just over 250 l
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,30 +17,18 @@ from pydantic_settings.exceptions import SettingsError
 
 from common.errors import ConfigError
 from common.event import MAX_FUTURE
+from common.secrets import LONG, keep_secret
 from common.settings_environment import Environment, read_environment
 from common.settings_file import read_sections
+from common.settings_options import OPTIONS, refuse_fixed, refuse_secrets
+from common.settings_text import Brokers, Group, Hosts, Login, OwnAddress
 
 PREFIX: Final = "HEARTBEAT_"
 
 Options = dict[str, str | int | float | bool]
-OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the keys that hold some
 Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
 FEWEST_REJECTED_BYTES: Final = 64 * 1024**2  # as in bound_rejected() of db/schema.sql
-
-# What the guarantees rest on is not for options to change.
-_PRODUCER: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
-_CONSUMER: Final = {
-    "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
-    "enable.auto.offset.store", "auto.offset.reset", "isolation.level", "enable.partition.eof", "check.crcs",
-}  # fmt: skip
-FIXED_OPTIONS: Final = {
-    "kafka": _PRODUCER | _CONSUMER,
-    "producer": _PRODUCER,
-    "consumer": _CONSUMER,
-    "spark": {"bootstrap.servers", "group.id", "enable.auto.commit", "auto.offset.reset", "isolation.level"},
-    "postgresql": {"host", "port", "user", "password", "dbname", "application_name", "options", "client_encoding"},
-}
 
 
 def _none_or_enough(size_bytes: int) -> int:
@@ -57,14 +46,14 @@ class Section(BaseModel):
 class Kafka(Section):
     """The broker and the topic; `librdkafka` passes options through (TLS, SASL, timeouts) to both services."""
 
-    bootstrap_servers: Annotated[str, Field(min_length=1)] = "kafka:9092"
+    bootstrap_servers: Brokers = "kafka:9092"
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "heartbeats"
     partitions: Annotated[int, Field(ge=1, le=65536)] = 6  # a row's id has 16 bits for the partition
     replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
     retention_hours: Annotated[int, Field(ge=-1)] = 168  # -1: for ever
     retention_bytes: Annotated[int, Field(ge=-1)] = 2 * 1024**3  # per partition; -1: unbounded
     max_message_bytes: Annotated[int, Field(ge=16 * 1024, le=50 * 1024**2)] = 256 * 1024  # of a batch, compressed
-    group_id: Annotated[str, Field(min_length=1)] = "heartbeat-consumer"
+    group_id: Group = "heartbeat-consumer"
     group_protocol: Literal["consumer", "classic"] = "consumer"
     librdkafka: Options = Field(default_factory=dict, repr=False)
 
@@ -72,7 +61,7 @@ class Kafka(Section):
 class PostgreSQL(Section):
     """The database's address; `libpq` passes connection parameters through (sslmode, sslrootcert, ...)."""
 
-    host: Annotated[str, Field(min_length=1)] = "postgresql"
+    host: Hosts = "postgresql"
     port: Port = 5432
     libpq: Options = Field(default_factory=dict, repr=False)
 
@@ -84,7 +73,7 @@ class Producer(Section):
     interval_s: Annotated[float, Field(ge=0, le=86400)] = 1.0  # 0: as fast as possible
     seed: Annotated[int, Field(ge=0)] | None = None  # None: other people at every start
     flush_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
-    metrics_host: str = "127.0.0.1"
+    metrics_host: OwnAddress = "127.0.0.1"
     metrics_port: MetricsPort = 9101
     librdkafka: Options = Field(default_factory=dict, repr=False)
 
@@ -103,7 +92,7 @@ class Consumer(Section):
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
     rejected_max_bytes: Annotated[int, Field(ge=0, le=2**60), AfterValidator(_none_or_enough)] = 10 * 1024**3  # 0: any
     rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # of what dashboards read; 0: for ever
-    metrics_host: str = "127.0.0.1"
+    metrics_host: OwnAddress = "127.0.0.1"
     metrics_port: MetricsPort = 9102
     librdkafka: Options = Field(default_factory=dict, repr=False)
 
@@ -161,9 +150,9 @@ class Credentials(_FromEnvironment):
 
     model_config = SettingsConfigDict(env_prefix="POSTGRESQL_", extra="forbid", frozen=True)
 
-    username: Annotated[str, Field(min_length=1)]
+    username: Login
     password: Annotated[SecretStr, Field(min_length=1)]
-    database: Annotated[str, Field(min_length=1)]
+    database: Login
 
 
 def load(path: Path) -> Settings:
@@ -181,7 +170,10 @@ def load(path: Path) -> Settings:
         settings = Settings(**content)
     except (ValidationError, SettingsError) as error:
         raise _config_error(error, f"Correct {path}, or the {PREFIX}<SECTION>__<KEY> variable that sets it.") from None
-    _refuse_fixed_options(settings)
+    given = _options(settings)
+    refuse_fixed(given)
+    refuse_secrets(path, content)
+    keep_secret(value for _, options in given.values() for value in options.values())
     return settings
 
 
@@ -190,17 +182,27 @@ def load_credentials() -> Credentials:
     Read who connects to PostgreSQL.
 
     Raises:
-        ConfigError: One of the three is missing or empty.
+        ConfigError: One of the three is missing or empty, or holds a whole address.
     """
     try:
-        return Credentials()
+        found = Credentials()
     except ValidationError as error:
+        for part in error.errors():
+            if part["type"] == "login":
+                raise ConfigError(
+                    f"POSTGRESQL_{part['loc'][0]}: ".upper() + part["msg"],
+                    hint="The address has settings of its own: HEARTBEAT_POSTGRESQL__HOST, __PORT and __LIBPQ.",
+                ) from None
         names = ", ".join(f"POSTGRESQL_{part['loc'][0]}".upper() for part in error.errors())
         raise ConfigError(
             f"no credentials for PostgreSQL: {names} must be set",
             hint="Set them in .env, in the folder the service is started in, or in the environment;"
             " POSTGRESQL_PASSWORD_FILE names a file that holds the password.",
         ) from None
+    password = found.password.get_secret_value()
+    if len(password) >= LONG and password not in {found.username, found.database}:  # not a word that logs need
+        keep_secret([password])
+    return found
 
 
 def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigError:
@@ -209,12 +211,18 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
     lines = []
     for part in error.errors():
         key = ".".join(str(step) for step in part["loc"])
+        key = key if re.fullmatch(r"[\w.-]+", key) else "a key"
         says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
-        # Options, and what stands in the wrong place, may hold a password: only a known key's own value is repeated.
-        hidden = OPTIONS & {*part["loc"]} or part["type"] == "extra_forbidden" or isinstance(part["input"], dict | list)
+        # What stands in the wrong place may be a password: only numbers of a known key are repeated.
+        hidden = OPTIONS & {*part["loc"]} or part["type"] == "extra_forbidden" or not _is_number(part["input"])
         shown = "" if hidden else f" (got {part['input']!r})"
         lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
     return ConfigError("; ".join(lines), hint=hint)
+
+
+def _is_number(value: object) -> bool:
+    """Tell whether a value is a number or empty, or such a text."""
+    return value is None or isinstance(value, int | float) or re.fullmatch(r"[\d.,eE+-]*", str(value)) is not None
 
 
 def _refuse_unknown_names(environment: Environment) -> None:
@@ -234,17 +242,11 @@ def _refuse_unknown_names(environment: Environment) -> None:
             )
 
 
-def _refuse_fixed_options(settings: Settings) -> None:
-    given: dict[str, tuple[str, Options]] = {
+def _options(settings: Settings) -> dict[str, tuple[str, Options]]:
+    return {
         "kafka": ("kafka.librdkafka", settings.kafka.librdkafka),
         "producer": ("producer.librdkafka", settings.producer.librdkafka),
         "consumer": ("consumer.librdkafka", settings.consumer.librdkafka),
         "spark": ("spark.kafka_options", settings.spark.kafka_options),
         "postgresql": ("postgresql.libpq", settings.postgresql.libpq),
     }
-    for owner, (place, options) in given.items():
-        if taken := sorted(FIXED_OPTIONS[owner] & options.keys()):
-            raise ConfigError(
-                f"{place}: {', '.join(taken)} cannot be set here",
-                hint="It has a setting of its own, or exactly-once rests on its value; remove it.",
-            )

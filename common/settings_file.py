@@ -1,5 +1,6 @@
 """Reading a settings file, without repeating in an error what may be a password."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def read_sections(path: Path, sections: list[str]) -> dict[str, Any]:
         # Only what and where: the library's own text quotes the line, which may hold a password.
         mark = getattr(error, "problem_mark", None)
         said = [getattr(error, part, None) for part in ("context", "problem", "reason")]
-        problem = ", ".join(words for words in said if words) or "a value cannot be read"
+        problem = ", ".join(_without_names(words) for words in said if words) or "a value cannot be read"
         raise ConfigError(
             f"cannot read the settings file {path}: {problem}" + (f" (line {mark.line + 1})" if mark else ""),
             hint="Mend the YAML: two spaces of indentation, a colon and a space after each key.",
@@ -48,3 +49,12 @@ def read_sections(path: Path, sections: list[str]) -> dict[str, Any]:
             hint=f"Write sections and keys: {', '.join(sections)}.",
         )
     return content
+
+
+def _without_names(problem: str) -> str:
+    """Leave out what the library quotes of the file: an alias or a tag may be a password that begins with * or !."""
+    return re.sub(r"'([^']*)'", lambda quoted: quoted[0] if _is_syntax(quoted[1]) else "...", problem)
+
+
+def _is_syntax(quoted: str) -> bool:
+    return re.fullmatch(r"\\?.|<[a-z ]+>", quoted) is not None

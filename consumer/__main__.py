@@ -1,12 +1,12 @@
 """`python -m consumer`: store heartbeats; `verify`: prove the books; `replay`: judge the quarantine anew."""
 
-import argparse
 import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from common import runtime
+from common.command_line import service_parser
 from common.settings import Settings, load, load_credentials
 from common.validation import Decode
 from consumer import replay, verify
@@ -21,8 +21,7 @@ SERVICE = "consumer"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m consumer", description="Stores Kafka's heartbeats in PostgreSQL.")
-    parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
+    parser = service_parser("python -m consumer", "Stores Kafka's heartbeats in PostgreSQL.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="store heartbeats until stopped (the default)")
     books = commands.add_parser("verify", help="prove the books: every offset is stored, rejected or skipped")

@@ -7,6 +7,7 @@ import psycopg
 from psycopg import errors as pg
 
 from common.errors import ConfigError, HeartbeatError, OutageError, one_line
+from common.secrets import without_secrets
 from common.settings import Credentials, PostgreSQL
 
 # A refused connection carries no SQLSTATE, only words. Other words, and those of other languages, count as an outage.
@@ -80,7 +81,7 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
 
 def _reason(error: psycopg.Error) -> str:
     """Take the server's own words, or libpq's, out of a text that begins with the address and may try several."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
     telling = (
         [line for line in lines if "FATAL:" in line] or [line for line in lines if "failed: " in line] or lines[:1]
     )

@@ -1,6 +1,5 @@
 """`python -m producer`: send every customer's heart rate once per interval, until stopped."""
 
-import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from common import runtime
+from common.command_line import service_parser
 from common.errors import HeartbeatError, OutageError
 from common.settings import load
 from common.topic import ensure_topic
@@ -25,8 +25,7 @@ QUEUE_FULL_S = 0.05  # wait for acknowledgements when the queue has no room
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line asks for; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m producer", description="Sends synthetic heart rates to Kafka.")
-    parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
+    parser = service_parser("python -m producer", "Sends synthetic heart rates to Kafka.")
     given = parser.parse_args(arguments)
     return runtime.run(SERVICE, lambda: produce(given.config))
 

@@ -1,6 +1,5 @@
 """`python -m spark`, or by `spark-submit`: store heartbeats by Spark Structured Streaming until stopped."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import structlog
 from pyspark.sql import SparkSession
 
 from common import runtime
+from common.command_line import service_parser
 from consumer.service import storing
 from spark.engine import Engine
 from spark.session import open_session
@@ -17,8 +17,7 @@ SERVICE = "spark"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run until a signal comes; the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m spark", description="Stores Kafka's heartbeats in PostgreSQL.")
-    parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
+    parser = service_parser("python -m spark", "Stores Kafka's heartbeats in PostgreSQL.")
     given = parser.parse_args(arguments)
     return runtime.run(SERVICE, lambda: store(given.config))
 

@@ -1,7 +1,9 @@
 """What a person gets wrong is answered in one line with a hint; what heals by waiting is waited for."""
 
+import json
 import socket
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -9,6 +11,8 @@ from tests.conftest import StartService
 from tests.pipeline import Database, Service, Topic, eventually
 
 pytestmark = pytest.mark.integration
+
+SECRET: Final = "hunter2-correct-horse"
 
 
 def free_port() -> int:
@@ -111,3 +115,57 @@ def test_unknown_kafka_option_is_named(start: StartService) -> None:
 
     assert process.wait() == 2
     assert "no.such.option" in said(process)[-1]
+
+
+def test_service_link_of_kubernetes_does_not_stop_a_service(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """Kubernetes sets it in each container beside a Service called `heartbeat-producer`."""
+    topic.create()
+    topic.send_heartbeats(3)
+    consumer = start(
+        "consumer", HEARTBEAT_PRODUCER_PORT="tcp://10.0.0.1:9101", HEARTBEAT_CONSUMER_PORT_9102_TCP_ADDR="10.0.0.2"
+    )
+    eventually(lambda: database.count() == 3)
+
+    assert consumer.stop() == 0
+
+
+@pytest.mark.parametrize("arguments", [("producer",), ("consumer",), ("consumer", "verify")])
+@pytest.mark.parametrize(
+    "option", ["security.protocol", "ssl.ca.location", "ssl.key.pem", "socket.timeout.ms", "sasl.pasword"]
+)
+def test_password_at_the_wrong_kafka_option_is_not_repeated(
+    start: StartService, arguments: tuple[str, ...], option: str
+) -> None:
+    """Librdkafka repeats a value that it does not take."""
+    options = json.dumps({"security.protocol": "ssl", option: SECRET})
+    process = start(*arguments, HEARTBEAT_KAFKA__LIBRDKAFKA=options, HEARTBEAT_LOGGING__LEVEL="debug")
+    eventually(lambda: bool(said(process)))
+    process.end()
+
+    assert SECRET not in process.text()
+
+
+@pytest.mark.parametrize("arguments", [("consumer",), ("consumer", "verify"), ("consumer", "replay")])
+@pytest.mark.parametrize("option", ["sslmode", "keepalives", "passwort", "service"])
+def test_password_at_the_wrong_libpq_option_is_not_repeated(
+    start: StartService, topic: Topic, arguments: tuple[str, ...], option: str
+) -> None:
+    """So does libpq."""
+    topic.create()
+    process = start(*arguments, HEARTBEAT_POSTGRESQL__LIBPQ=json.dumps({option: SECRET}))
+    eventually(lambda: any("PostgreSQL at" in line for line in said(process)))
+    process.end()
+
+    assert SECRET not in process.text()
+
+
+@pytest.mark.parametrize("arguments", [("consumer",), ("consumer", "verify"), ("consumer", "replay")])
+def test_url_as_host_is_refused_without_its_password(start: StartService, arguments: tuple[str, ...]) -> None:
+    """Somebody copies what a provider shows. tests/unit/test_secrets_hidden.py has the other wrong places."""
+    process = start(*arguments, HEARTBEAT_POSTGRESQL__HOST=f"postgresql://admin:{SECRET}@db.example/heartbeat_db")
+
+    assert process.wait() == 2
+    assert "postgresql.host" in said(process)[-1]
+    assert SECRET not in process.text()

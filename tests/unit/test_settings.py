@@ -65,7 +65,7 @@ def test_settings_cannot_be_changed(config: Write) -> None:
     [
         ("consumer", "max_batch: 0", "must be greater than or equal to 1 (got 0)"),
         ("consumer", "max_batch: 100001", "must be less than or equal to 100000 (got 100001)"),
-        ("consumer", "max_batch: many", "must be a valid integer, unable to parse string as an integer (got 'many')"),
+        ("consumer", "max_batch: many", "must be a valid integer, unable to parse string as an integer"),
         ("consumer", "max_batch: ", "must be a valid integer (got None)"),
         ("consumer", "max_batch: 1.5", "must be a valid integer, got a number with a fractional part (got 1.5)"),
         ("consumer", "max_wait_s: 0", "must be greater than or equal to 0.001 (got 0)"),
@@ -78,7 +78,7 @@ def test_settings_cannot_be_changed(config: Write) -> None:
         ("consumer", "rejected_max_bytes: 67108863", "must be 0 or at least 67108864 (got 67108863)"),
         ("consumer", "metrics_port: 65536", "must be less than or equal to 65535 (got 65536)"),
         ("consumer", "metrics_port: -1", "must be greater than or equal to 0 (got -1)"),
-        ("consumer", "skip_expired: perhaps", "must be a valid boolean, unable to interpret input (got 'perhaps')"),
+        ("consumer", "skip_expired: perhaps", "must be a valid boolean, unable to interpret input"),
         ("producer", "customers: 0", "must be greater than or equal to 1 (got 0)"),
         ("producer", "customers: 1000001", "must be less than or equal to 1000000 (got 1000001)"),
         ("producer", "interval_s: -1", "must be greater than or equal to 0 (got -1)"),
@@ -94,22 +94,22 @@ def test_settings_cannot_be_changed(config: Write) -> None:
         ("kafka", "retention_bytes: -2", "must be greater than or equal to -1 (got -2)"),
         ("kafka", "max_message_bytes: 16383", "must be greater than or equal to 16384 (got 16383)"),
         ("kafka", "max_message_bytes: 52428801", "must be less than or equal to 52428800 (got 52428801)"),
-        ("kafka", "topic: a b", "string should match pattern '^[a-zA-Z0-9._-]{1,249}$' (got 'a b')"),
+        ("kafka", "topic: a b", "string should match pattern '^[a-zA-Z0-9._-]{1,249}$'"),
         ("kafka", "bootstrap_servers: ''", "string should have at least 1 character (got '')"),
         ("kafka", "group_id: ''", "string should have at least 1 character (got '')"),
-        ("kafka", "group_protocol: eager", "must be 'consumer' or 'classic' (got 'eager')"),
+        ("kafka", "group_protocol: eager", "must be 'consumer' or 'classic'"),
         ("postgresql", "port: 0", "must be greater than or equal to 1 (got 0)"),
         ("postgresql", "port: 65536", "must be less than or equal to 65535 (got 65536)"),
         ("postgresql", "host: ''", "string should have at least 1 character (got '')"),
-        ("logging", "format: xml", "must be 'auto', 'console' or 'json' (got 'xml')"),
-        ("logging", "level: loud", "must be 'debug', 'info', 'warning' or 'error' (got 'loud')"),
+        ("logging", "format: xml", "must be 'auto', 'console' or 'json'"),
+        ("logging", "level: loud", "must be 'debug', 'info', 'warning' or 'error'"),
         ("kafka", "librdkafka: all", "must be a valid dictionary"),
     ],
 )  # fmt: skip
 def test_wrong_value_is_named_with_what_it_must_be_and_what_it_is(
     config: Write, section: str, value: str, message: str
 ) -> None:
-    """A person mends it without looking anything up."""
+    """A person mends it without looking anything up. A word is not repeated: it may be a misplaced password."""
     error = mistake(config(f"{section}: {{{value}}}"))
 
     assert error.message == f"{section}.{value.partition(':')[0]}: {message}"

@@ -1,0 +1,27 @@
+"""A service's command line."""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final, NoReturn
+
+# What argparse says before it repeats an argument.
+_REPEATS: Final = re.compile(
+    r"(unrecognized arguments|invalid choice|ambiguous option|ignored explicit argument).*?(?= \(choose from|$)",
+    re.DOTALL,
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors do not repeat an argument, which may be a password: they reach the container's log."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2."""
+        super().error(_REPEATS.sub(r"\1", message))
+
+
+def service_parser(program: str, description: str) -> Parser:
+    """Return the parser that every service begins with."""
+    parser = Parser(prog=program, description=description)
+    parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
+    return parser

@@ -1,0 +1,63 @@
+"""
+Settings that are text: addresses and names.
+
+They are shown in logs, so a URL or a connection string is refused: there may be a password in it.
+"""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+_NAME: Final = r"[\w.-]+"  # of a host, or an IPv4 address
+_BROKER: Final = re.compile(rf"(?:[A-Za-z_]+://)?(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::\d{{1,5}})?")
+_CONNECTION: Final = re.compile(r"://|:.*@|passw\w*\s*=", re.IGNORECASE)
+
+
+def _is_host(text: str) -> bool:
+    if re.fullmatch(_NAME, text):
+        return True
+    try:
+        ip_address(text)  # of version 6, with a zone or without
+    except ValueError:
+        return False
+    return True
+
+
+def _hosts(text: str) -> str:
+    is_socket = text.startswith("/") and not _CONNECTION.search(text)
+    if not is_socket and not all(_is_host(part.strip()) for part in text.split(",")):
+        raise PydanticCustomError("host", "must be a host name or an address, without user, password and port")
+    return text
+
+
+def _own_address(text: str) -> str:
+    return _hosts(text) if text else text  # empty: every address
+
+
+def _brokers(text: str) -> str:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(_BROKER.fullmatch(part) for part in parts if part):
+        raise PydanticCustomError("brokers", "must be host:port, or several with commas, without user and password")
+    return text
+
+
+def _group(text: str) -> str:
+    if _CONNECTION.search(text):
+        raise PydanticCustomError("group", "must be a name, not an address")
+    return text
+
+
+def _login(text: str) -> str:
+    if _CONNECTION.search(text) or ":" in text or "=" in text:
+        raise PydanticCustomError("login", "must be a name, not an address or a connection string")
+    return text
+
+
+Hosts = Annotated[str, Field(min_length=1), AfterValidator(_hosts)]
+OwnAddress = Annotated[str, AfterValidator(_own_address)]
+Brokers = Annotated[str, Field(min_length=1), AfterValidator(_brokers)]
+Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
+Login = Annotated[str, Field(min_length=1), AfterValidator(_login)]  # of PostgreSQL: who, or which database
