@@ -50,6 +50,11 @@ def read_environment(prefix: str = "") -> Environment:
     return {name: value for name, value in found.items() if not _is_service_link(name, value or "")}
 
 
+def is_in_kubernetes() -> bool:
+    """Tell whether this process runs in a container of Kubernetes."""
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
 def _follow_files(layer: Environment, prefix: str) -> Environment:
     found = dict(layer)
     for name, path in layer.items():

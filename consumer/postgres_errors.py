@@ -10,15 +10,19 @@ from common.errors import ConfigError, HeartbeatError, OutageError, one_line
 from common.secrets import without_secrets
 from common.settings import Credentials, PostgreSQL
 
+OLD_VOLUME: Final = (
+    "An existing volume keeps the names and the owner's password of its first start, whatever .env says now"
+    ' (docs/production.md, "Secrets").'
+)
 # A refused connection carries no SQLSTATE, only words. Other words, and those of other languages, count as an outage.
 CONNECT_MISTAKES: Final = {
     "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
     # PgBouncer says SASL, or its own auth_type, for example "trust".
     r'(password|SASL|"\w+") authentication failed': "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server"
-    " knows.",
+    f" knows. {OLD_VOLUME}",
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
-    r'role ".*" does not exist': "Set POSTGRESQL_USERNAME to a role that exists; db/roles.sql makes ours.",
-    r'database ".*" does not exist': "Set POSTGRESQL_DATABASE to a database that exists, or create it.",
+    r'role ".*" does not exist': f"Set POSTGRESQL_USERNAME to a role that exists (db/roles.sql). {OLD_VOLUME}",
+    r'database ".*" does not exist': f"Set POSTGRESQL_DATABASE to a database that exists, or create it. {OLD_VOLUME}",
     "no such (database|user)": "Add it to the connection pooler's configuration, or correct the POSTGRESQL_ variables.",
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from common import runtime
+from common.development import is_exposed
 from common.settings import Credentials, Settings, load, load_credentials
 from common.telemetry import Health
 from common.topic import ensure_topic
@@ -41,6 +42,12 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         kafka=settings.kafka.bootstrap_servers,
         postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
     )
+    if is_exposed(settings.postgresql.host, credentials.password.get_secret_value()):
+        structlog.get_logger().warning(
+            "development password in use",
+            host=settings.postgresql.host,
+            hint="Anybody can read it in the committed .env. Set another one: docs/production.md, Secrets.",
+        )
     ensure_topic(settings.kafka, stop)
     maintenance = Maintenance(settings, credentials)
     maintenance.start()

@@ -33,7 +33,8 @@ def prepare(server: PostgresServer, credentials: Credentials) -> str:
     except psycopg.Error as error:
         raise LocalServerError(
             f"cannot prepare the database {credentials.database}: {one_line(error)}",
-            hint=f"Delete {server.data_dir} to begin with an empty one.",
+            hint="If POSTGRESQL_USERNAME was changed since the first run, set it back: the tables belong to the earlier"
+            f" role. Or delete {server.data_dir} to begin with an empty database.",
         ) from error
     return conninfo
 

@@ -1,6 +1,7 @@
 """What compose hands on to the services: settings, credentials, files. Nothing is started."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,13 @@ NOT_HANDED_ON: Final = {
     "HEARTBEAT_PRODUCER__METRICS_HOST", "HEARTBEAT_PRODUCER__METRICS_PORT",
     "HEARTBEAT_CONSUMER__METRICS_HOST", "HEARTBEAT_CONSUMER__METRICS_PORT",
 }  # fmt: skip
+
+PASSWORDS: Final = {
+    "POSTGRESQL_PASSWORD": "the owner's",
+    "POSTGRESQL_CONSUMER_PASSWORD": "the consumer's",
+    "GRAFANA_POSTGRESQL_PASSWORD": "the reader's",
+    "GRAFANA_PASSWORD": "the person's",
+}
 
 
 @pytest.mark.parametrize("name", ["producer", "consumer"])
@@ -49,15 +57,9 @@ def test_nothing_is_overridden_by_default(services: Resolved) -> None:
 
 def test_only_who_needs_a_password_has_it() -> None:
     """The owner's password is for the server and for the schema; the others have roles of their own, or none."""
-    passwords = {
-        "POSTGRESQL_PASSWORD": "the owner's",
-        "POSTGRESQL_CONSUMER_PASSWORD": "the consumer's",
-        "GRAFANA_POSTGRESQL_PASSWORD": "the reader's",
-        "GRAFANA_PASSWORD": "the person's",
-    }
-    services = resolve(**passwords)
+    services = resolve(**PASSWORDS)
     known = {
-        name: {v for v in (service.get("environment") or {}).values() if v in passwords.values()}
+        name: {v for v in (service.get("environment") or {}).values() if v in PASSWORDS.values()}
         for name, service in services.items()
     }
 
@@ -70,6 +72,42 @@ def test_only_who_needs_a_password_has_it() -> None:
         "consumer": {"the consumer's"},
         "grafana": {"the reader's", "the person's"},
     }
+
+
+def test_passwords_from_files_are_in_no_environment(tmp_path: Path) -> None:
+    """docker-compose.secrets.yml takes each variable away and mounts just the files that a service needs."""
+    variables = dict.fromkeys(PASSWORDS, "a placeholder")
+    services = resolve(
+        **variables, COMPOSE_FILE="docker-compose.yml:docker-compose.secrets.yml", SECRETS_FOLDER=str(tmp_path),
+        COMPOSE_PROFILES="spark",
+    )  # fmt: skip
+    files = {name: {secret["source"] for secret in service.get("secrets", [])} for name, service in services.items()}
+
+    assert "a placeholder" not in str(services)
+    assert files == {
+        "kafka": set(),
+        "kafka-ui": set(),
+        "postgresql": {"postgresql_password"},
+        "schema": {"postgresql_password", "postgresql_consumer_password", "grafana_postgresql_password"},
+        "producer": set(),
+        "consumer": {"postgresql_consumer_password"},
+        "spark": {"postgresql_consumer_password"},
+        "grafana": {"grafana_postgresql_password", "grafana_password"},
+    }
+    for name, service in services.items():
+        named = {v.removeprefix("/run/secrets/") for k, v in (service.get("environment") or {}).items() if "_FILE" in k}
+        assert named | set(re.findall(r"/run/secrets/(\w+)", str(service.get("entrypoint")))) == files[name]
+
+
+def test_grafana_gets_the_password_of_the_file_as_it_is(tmp_path: Path) -> None:
+    """Its entry point here is a shell's line, which must not read the password."""
+    resolved = resolve(COMPOSE_FILE="docker-compose.yml:docker-compose.secrets.yml", SECRETS_FOLDER=str(tmp_path))
+    (tmp_path / "grafana_postgresql_password").write_text('it\'s $HOME `a` \\ "b"\n')
+    line = resolved["grafana"]["entrypoint"][2].replace("$$", "$").replace("/run/secrets", str(tmp_path))
+    line = line.replace("exec /run.sh", "printenv GRAFANA_POSTGRESQL_PASSWORD")
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True)
+
+    assert done.stdout == 'it\'s $HOME `a` \\ "b"\n'
 
 
 def test_an_empty_password_is_refused() -> None:

@@ -169,3 +169,10 @@ def test_url_as_host_is_refused_without_its_password(start: StartService, argume
     assert process.wait() == 2
     assert "postgresql.host" in said(process)[-1]
     assert SECRET not in process.text()
+
+
+def test_development_password_at_a_server_of_others_is_warned_of(start: StartService) -> None:
+    """It is in the repository; the consumer goes on, since a test system may be meant."""
+    process = start("consumer", HEARTBEAT_POSTGRESQL__HOST="192.0.2.1", POSTGRESQL_PASSWORD="consumer")
+    eventually(lambda: any(process.events("consumer started")))
+    eventually(lambda: any(process.events("development password in use")))
