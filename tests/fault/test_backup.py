@@ -1,5 +1,9 @@
 """The commands of docs/production.md, "Backups": a dump taken while a consumer writes loses and repeats nothing."""
 
+import os
+import re
+import shlex
+import subprocess
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,11 +12,12 @@ from pathlib import Path
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
+from local.postgres_programs import program
 from tests import roles
 from tests.conftest import StartService
 from tests.fault.test_servers_away import Feed
-from tests.pipeline import Database, Topic, eventually
-from tests.roles import PASSWORD, Roles, client
+from tests.pipeline import ROOT, Database, Topic, eventually
+from tests.roles import PASSWORD, Roles
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -26,7 +31,26 @@ class Restore:
     database: Database  # not made yet
     owner: dict[str, str]  # the environment of the owner's commands
     roles: Roles
-    dump: str
+    dump: Path
+
+    def run(self, name: str, database: Database, **environment: str) -> None:
+        """Run a program with the page's own arguments, as the schema job would on this database."""
+        page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8").replace("\\\n", "")
+        command = re.search(rf"^docker compose .* schema\s+({name} .*)$", page, re.MULTILINE)
+        assert command
+        text = (
+            command[1]
+            .replace("heartbeat.dump", shlex.quote(str(self.dump)))
+            .replace("heartbeat_restored", self.database.name)
+        )
+        server = database.server
+        own = {
+            "PATH": f"{Path(program(name)).parent}:{os.environ['PATH']}", "PGHOST": server.host,
+            "PGPORT": str(server.port), "PGUSER": server.superuser, "PGPASSWORD": server.password,
+            "PGDATABASE": database.name,
+        }  # fmt: skip
+        line = f"exec /bin/sh db/client.sh {text}"
+        subprocess.run(["/bin/sh", "-c", line], cwd=ROOT, env=os.environ | own | environment, check=True)
 
 
 @pytest.fixture
@@ -36,7 +60,7 @@ def restore(database: Database, tmp_path: Path) -> Iterator[Restore]:
     make = SQL("CREATE ROLE {} LOGIN CREATEDB PASSWORD {}").format(Identifier(owner), Literal(PASSWORD))
     database.query(make.as_string())
     with roles.made_for(database) as named:
-        yield Restore(coming, {"PGUSER": owner, "PGPASSWORD": PASSWORD}, named, str(tmp_path / "heartbeat.dump"))
+        yield Restore(coming, {"PGUSER": owner, "PGPASSWORD": PASSWORD}, named, tmp_path / "heartbeat.dump")
         coming.drop()
     database.query(SQL("DROP ROLE {}").format(Identifier(owner)).as_string())
 
@@ -50,13 +74,12 @@ def test_dump_taken_while_a_consumer_writes_is_restored_and_goes_on(
     with Feed(topic) as feed:
         consumer = start("consumer", **restore.roles.as_consumer)
         eventually(lambda: database.count() > 1000)
-        client("pg_dump", database, "-Fc", "-f", restore.dump)
+        restore.run("pg_dump", database)
         eventually(lambda: database.count() > 5000)
         consumer.end()
     restored = restore.database
-    client("createdb", database, restored.name, **restore.owner)
-    options = ["--exit-on-error", "--no-owner", "--no-privileges"]
-    client("pg_restore", restored, *options, "-d", restored.name, restore.dump, **restore.owner)
+    restore.run("createdb", database, **restore.owner)
+    restore.run("pg_restore", database, **restore.owner)
     assert 1000 < restored.count() < 5000
     assert len(restored.rejected()) == len(BROKEN)
     roles.apply(restore.roles, restored, "schema.sql", "roles.sql")

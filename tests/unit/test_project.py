@@ -68,3 +68,25 @@ def test_module_is_short_or_says_why_not(module: Path) -> None:
     lines = (ROOT / module).read_text(encoding="utf-8").splitlines()
 
     assert len(lines) <= LONGEST_MODULE or any(str(LONGEST_MODULE) in line for line in lines[:10])
+
+
+PAGES: Final = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page_does_not_source_the_env_file_in_a_shell(page: Path) -> None:
+    """A shell would run what stands in it, and reads a $, a space and a quote in another way than compose."""
+    found = re.findall(
+        r"^\s*(?:\$ )?(?:set -a\b|source \S|\. \S).*|;\s*\. \S*env\b", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert found == []
+
+
+def test_production_page_names_the_production_values_in_every_command() -> None:
+    """A command without them would go back to the committed passwords."""
+    page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
+    commands = re.findall(r"docker compose( .*)", page)
+
+    assert len(commands) > 10
+    assert [command for command in commands if not command.startswith(" --env-file /etc/heartbeat.env ")] == []
