@@ -1,5 +1,7 @@
 """Metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for whoever decides on restarts."""
 
+import contextlib
+import socket
 import threading
 import time
 from http import HTTPStatus
@@ -12,6 +14,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from common.errors import ConfigError
 
 HEALTHY_FOR_S: Final = 30.0  # longer than a broker's failover or a PostgreSQL restart usually takes
+MAX_CONNECTIONS: Final = 16  # each has a thread; arbitrary, a scraper and a health check need two
+SILENCE_S: Final = 5.0  # as long as a container's health check waits
 
 # Producer
 DELIVERED = Counter("heartbeat_producer_delivered_total", "Messages the broker acknowledged.")
@@ -61,8 +65,38 @@ class Health:
         return time.monotonic() - self._seen < HEALTHY_FOR_S
 
 
-class _QuietServer(ThreadingHTTPServer):
-    """Does not print a traceback for a client that hangs up early."""
+class _Server(ThreadingHTTPServer):
+    """
+    Answers at most `MAX_CONNECTIONS` at a time: one more ends the oldest, so that idle ones cannot keep a new one out.
+
+    Prints no traceback for a client that hangs up early.
+    """
+
+    request_queue_size = 128  # 5 by default: connections beyond that wait for a second or more
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._open: dict[socket.socket, None] = {}  # oldest first
+        self._lock = threading.Lock()
+        super().__init__(address, handler)
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]  # TCP
+        """Note the connection, end the oldest if there are too many, and answer in a thread."""
+        with self._lock:
+            if len(self._open) >= MAX_CONNECTIONS:
+                self._end(next(iter(self._open)))
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]  # TCP
+        """Close the connection, under the lock: otherwise its number could be another one's when it is ended."""
+        with self._lock:
+            self._open.pop(request, None)
+            super().shutdown_request(request)
+
+    def _end(self, request: socket.socket) -> None:
+        del self._open[request]
+        with contextlib.suppress(OSError):  # it is gone already
+            request.shutdown(socket.SHUT_RDWR)  # its thread stops waiting, and closes it
 
     def handle_error(self, _request: object, _client_address: object) -> None:
         """Forget it: the client is gone."""
@@ -84,6 +118,8 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
         return
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = SILENCE_S
+
         def do_GET(self) -> None:  # the base class's name
             if self.path == "/metrics":
                 self._answer(HTTPStatus.OK, generate_latest(REGISTRY), CONTENT_TYPE_LATEST)
@@ -104,7 +140,7 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
             """Stay quiet: a scrape every few seconds is no event."""
 
     try:
-        server = _QuietServer((host, port), Handler)
+        server = _Server((host, port), Handler)
     except OSError as error:
         raise ConfigError(
             f"cannot serve metrics on {host}:{port}: {error.strerror}",

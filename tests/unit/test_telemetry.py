@@ -1,8 +1,11 @@
 """Metrics and health are asked over real HTTP, as Prometheus and a container's health check do."""
 
+import contextlib
 import http.client
 import re
 import socket
+import threading
+import time
 from types import SimpleNamespace
 from typing import Final
 
@@ -12,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from common import telemetry
 from common.errors import ConfigError
-from common.telemetry import HEALTHY_FOR_S, Health, serve
+from common.telemetry import HEALTHY_FOR_S, MAX_CONNECTIONS, Health, serve
 
 HOST: Final = "127.0.0.1"
 NAMES: Final = {
@@ -116,6 +119,37 @@ def test_slow_client_holds_nobody_up() -> None:
         assert get(port, "/healthz")[0] == 200
 
 
+def closed_after_s(connection: socket.socket) -> float:
+    """Wait until the server closes this connection, and return how long that took."""
+    began = time.monotonic()
+    connection.settimeout(10)
+    assert connection.recv(1) == b""
+    return time.monotonic() - began
+
+
+def test_idle_connections_are_bounded_and_keep_nobody_out() -> None:
+    """Each connection has a thread: whoever reaches the port could otherwise use up the service's memory and files."""
+    port = started(Health())
+    threads = threading.active_count()
+    with contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection((HOST, port), timeout=10)) for _ in range(100)]
+
+        assert get(port, "/healthz")[0] == 200
+        assert all(closed_after_s(one) < 1 for one in idle[: 100 - MAX_CONNECTIONS])
+        assert threading.active_count() <= threads + MAX_CONNECTIONS + 2  # those that are just ending
+
+
+@pytest.mark.parametrize("request_begins", [b"", b"GET /healthz HTTP/1.0\r\nX: "])
+def test_connection_that_says_nothing_is_closed(monkeypatch: pytest.MonkeyPatch, request_begins: bytes) -> None:
+    """A client that vanished without a word would otherwise hold its thread for ever."""
+    monkeypatch.setattr(telemetry, "SILENCE_S", 0.2)
+    port = started(Health())
+
+    with socket.create_connection((HOST, port), timeout=10) as connection:
+        connection.sendall(request_begins)
+        assert 0.1 < closed_after_s(connection) < 5
+
+
 def test_scrapes_leave_nothing_on_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     """A scrape every few seconds is no event."""
     get(started(Health()), "/healthz")
@@ -143,6 +177,6 @@ def test_address_that_is_not_ours_is_a_mistake() -> None:
 
 def test_port_0_serves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """0 means none, not any."""
-    monkeypatch.delattr(telemetry, "ThreadingHTTPServer")
+    monkeypatch.delattr(telemetry, "_Server")
 
     serve(HOST, 0, Health(), setting="consumer.metrics_port")
