@@ -2,6 +2,7 @@
 
 import logging
 import re
+import socket
 from collections import Counter
 from typing import Final
 
@@ -127,7 +128,7 @@ def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
     """
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
-        "client.id": "heartbeat",
+        "client.id": f"heartbeat-{socket.gethostname()}",  # in compose, the container's id
         "reconnect.backoff.max.ms": 2000,  # 10 s by default: a broker that is back should be found at once
         # 5 min by default. New partitions are seen within seconds, and so is the loss of the broker that a client takes
         # for the controller: until then, it could not ask for the topic's id.

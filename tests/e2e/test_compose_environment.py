@@ -145,6 +145,19 @@ def test_kafka_ui_shows_the_same_broker_as_the_services_use(services: Resolved) 
     assert f"INTERNAL://{address}," in services["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
 
 
+def test_kafka_ui_shows_messages_as_text_and_asks_nobody_outside(services: Resolved) -> None:
+    """Its own serde for a topic named `heartbeats` is MirrorMaker's: each message would carry a red "!"."""
+    shown = services["kafka-ui"]["environment"]
+    changed = resolve(HEARTBEAT_KAFKA__TOPIC="other")["kafka-ui"]["environment"]
+    patterns = ("KAFKA_CLUSTERS_0_SERDE_0_TOPICKEYSPATTERN", "KAFKA_CLUSTERS_0_SERDE_0_TOPICVALUESPATTERN")
+
+    assert shown["KAFKA_CLUSTERS_0_SERDE_0_NAME"] == "String"
+    assert {shown[pattern] for pattern in patterns} == {load(ROOT / "config.yml").kafka.topic}
+    assert {changed[pattern] for pattern in patterns} == {"other"}
+    assert shown["KAFKA_CLUSTERS_0_READONLY"] == "true"
+    assert shown["GITHUB_RELEASE_INFO_ENABLED"] == "false"
+
+
 def test_production_page_names_settings_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is only written about is found out on the day that it is needed."""
     page = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")

@@ -1,5 +1,7 @@
 """The consumer's client gets options that fit each other, whichever of them somebody set."""
 
+import socket
+
 import pytest
 from confluent_kafka import Consumer
 
@@ -33,3 +35,9 @@ def test_client_accepts_whatever_size_was_set(given: Options, fetch: int, receiv
 def test_size_that_is_no_number_is_left_to_the_client() -> None:
     """Its own words say which option it does not understand."""
     assert options_with({"fetch.max.bytes": "much"})["fetch.max.bytes"] == "much"
+
+
+def test_client_is_named_after_its_machine() -> None:
+    """Kafka's tools show the name of each group member: in compose it is the container's id, as `docker ps` has it."""
+    assert options_with({})["client.id"] == f"heartbeat-{socket.gethostname()}"
+    assert options_with({"client.id": "own"})["client.id"] == "own"
