@@ -14,6 +14,7 @@ from common.settings import Settings
 CONF: Final[Mapping[str, str]] = {
     "spark.app.name": "heartbeats",
     "spark.ui.showConsoleProgress": "false",
+    "spark.ui.killEnabled": "false",  # the web page asks nobody for a password: it is to look, not to stop jobs
     # A micro-batch a second for weeks: what is kept of old ones for the web page takes memory.
     "spark.ui.retainedJobs": "100",
     "spark.ui.retainedStages": "100",
