@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
 import psycopg
@@ -37,19 +38,26 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+def docker(*arguments: str, environment: Mapping[str, str] | None = None, folder: Path = ROOT) -> str:
     """Run docker as a person would; its output. A failure shows what it said."""
-    done = subprocess.run([DOCKER, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [DOCKER, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout.strip()
 
 
+def resolve_file(folder: Path = ROOT, /, **environment: str) -> dict[str, Any]:
+    """Give the file as compose understands it in a fresh clone, with only these variables set."""
+    own = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "DOCKER_HOST"}}
+    said = docker("compose", "config", "--format", "json", environment=own | environment, folder=folder)
+    resolved: dict[str, Any] = json.loads(said)
+    return resolved
+
+
 def resolve(**environment: str) -> Resolved:
     """Give every service as compose understands it in a fresh clone, with only these variables set."""
-    own = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "DOCKER_HOST"}}
-    services: Resolved = json.loads(docker("compose", "config", "--format", "json", environment=own | environment))[
-        "services"
-    ]
+    services: Resolved = resolve_file(**environment)["services"]
     return services
 
 

@@ -4,13 +4,15 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
+import yaml
 
 from common.settings import load
 from consumer.worker import DRAIN_S
-from tests.e2e.stack import SERVICES, Resolved, resolve
+from tests.e2e.stack import SERVICES, Resolved, resolve, resolve_file
 from tests.pipeline import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
@@ -26,9 +28,16 @@ IMAGES: Final = {
     "kafka": r"apache/kafka:4\.1\.1",
     "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v1\.4\.2",
     "postgresql": r"postgres:17",
-    "schema": r"postgres:17",
     "grafana": r"grafana/grafana:12\.4\.\d+",
 }
+# By network, who is on it: who needs nothing of another service shares no network with it.
+NETWORKS: Final = {
+    "sending": {"kafka", "producer"},
+    "storing": {"kafka", "postgresql", "schema", "consumer", "spark"},
+    "browsing": {"kafka", "kafka-ui"},
+    "viewing": {"postgresql", "grafana"},
+}
+VOLUMES: Final = {"kafka-data", "kafka-config", "postgresql-data", "grafana-data"}
 SECONDS: Final = re.compile(r"(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -72,7 +81,77 @@ def test_service_has_no_privilege(services: Resolved, name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"cap_add", "privileged", "pid", "ipc", "network_mode", "devices", "userns_mode"} & service.keys()
-    assert all(volume["read_only"] for volume in service.get("volumes", []) if volume["type"] == "bind")
+    for volume in service.get("volumes", []):
+        if volume["type"] == "bind":
+            assert volume["read_only"] is True
+            assert volume["bind"]["selinux"] == "z"  # otherwise SELinux lets no container read it
+
+
+def test_services_reach_only_what_they_need() -> None:
+    """Grafana, Kafka-UI or the producer, taken over, reach the server they use and none of the other services."""
+    services = resolve(COMPOSE_PROFILES="spark")
+    found = {network: {n for n, s in services.items() if network in s["networks"]} for network in NETWORKS}
+
+    assert found == NETWORKS
+    assert {network for service in services.values() for network in service["networks"]} == NETWORKS.keys()
+
+
+def test_mounts_in_memory_have_options_that_podman_knows() -> None:
+    """Docker knows `uid` and `gid`; Podman refuses them."""
+    options = {
+        option
+        for service in resolve(COMPOSE_PROFILES="spark").values()
+        for mount in service.get("tmpfs", [])
+        for option in mount.partition(":")[2].split(",")
+    }
+
+    assert options == {"", "exec"}
+
+
+def test_a_second_clone_has_volumes_of_its_own(tmp_path: Path) -> None:
+    """A fixed project name would let the second clone's `up` take over the first one's containers and data."""
+    names = set()
+    for clone in ("first", "second"):
+        (tmp_path / clone).mkdir()
+        for file in ("docker-compose.yml", ".env"):
+            shutil.copy2(ROOT / file, tmp_path / clone)
+        names |= {volume["name"] for volume in resolve_file(tmp_path / clone)["volumes"].values()}
+
+    assert names == {f"{clone}_{name}" for clone in ("first", "second") for name in VOLUMES}
+    named = resolve_file(COMPOSE_PROJECT_NAME="heartbeat")["volumes"].values()  # as all were before
+    assert {volume["name"] for volume in named} == {f"heartbeat_{name}" for name in VOLUMES}
+
+
+@pytest.mark.parametrize("name", ["kafka-ui", "grafana"])
+def test_health_check_goes_past_a_proxy(services: Resolved, name: str) -> None:
+    """Docker's client can put a company's proxy into each container, and the image's wget (busybox) would ask it."""
+    test = services[name]["healthcheck"]["test"]
+
+    assert test[1:4] == ["wget", "-Y", "off"]
+
+
+def test_old_docker_compose_refuses_the_file() -> None:
+    """Version 1.29 would start a part and fail later; it refuses what it does not know, and the README quotes that."""
+    raw = yaml.safe_load((ROOT / "docker-compose.yml").read_bytes())
+
+    assert raw["services"]["producer"]["depends_on"]["kafka"]["required"] is True
+    assert "contains unsupported option: 'required'" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_schema_job_has_the_servers_version(services: Resolved) -> None:
+    """Its psql is the server's, and one tag is forgotten easily."""
+    lines = (ROOT / "Dockerfile.schema").read_text(encoding="utf-8").splitlines()
+
+    assert [line for line in lines if line.startswith("FROM")] == [f"FROM {services['postgresql']['image']}"]
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("Dockerfile.*")), ids=lambda file: file.name)
+def test_images_set_the_modes_of_their_files(file: Path) -> None:
+    """A clone made under umask 077 has files that only its owner may read, and an image's user is another one."""
+    copied = re.findall(r"^COPY (?!--from)(.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert copied
+    assert all(line.startswith(("--chmod=755 ", "requirements-")) for line in copied)  # those are read by root
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -81,6 +160,7 @@ def test_service_is_bounded_and_comes_back(services: Resolved, name: str) -> Non
     service = services[name]
 
     assert int(service["mem_limit"]) <= 1024**3
+    assert int(service["pids_limit"]) <= 512
     assert service["logging"] == {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
     assert service["restart"] == ("no" if name == "schema" else "unless-stopped")
     assert "container_name" not in service  # or --scale would not work
@@ -131,7 +211,7 @@ def test_data_is_on_named_volumes(services: Resolved) -> None:
     }
 
     assert {name: found for name, found in volumes.items() if found} == {
-        "kafka": {"/var/lib/kafka/data": "kafka-data"},
+        "kafka": {"/var/lib/kafka/data": "kafka-data", "/opt/kafka/config": "kafka-config"},  # the second one in memory
         "postgresql": {"/var/lib/postgresql/data": "postgresql-data"},
         "grafana": {"/var/lib/grafana": "grafana-data"},
     }
