@@ -212,7 +212,7 @@ def test_data_is_on_named_volumes(services: Resolved) -> None:
 
     assert {name: found for name, found in volumes.items() if found} == {
         "kafka": {"/var/lib/kafka/data": "kafka-data", "/opt/kafka/config": "kafka-config"},  # the second one in memory
-        "postgresql": {"/var/lib/postgresql/data": "postgresql-data"},
+        "postgresql": {"/var/lib/postgresql": "postgresql-data"},
         "grafana": {"/var/lib/grafana": "grafana-data"},
     }
     assert services["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
