@@ -65,16 +65,21 @@ def test_dockerfile_asks_a_registry_for_the_base_only(service: str) -> None:
     assert not lines[0].startswith("# syntax")
 
 
-@pytest.fixture
-def build(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
-    """Give a function that builds a service from a copy of the project, and says the image's layers."""
-    names = ("common", "producer", "consumer", "config.yml", ".dockerignore")
+def copy_project(folder: Path) -> None:
+    """Copy what the images are built from."""
+    names = ("common", "producer", "consumer", "db", "config.yml", ".dockerignore", "Dockerfile.schema")
     for name in (
         *names,
         *(f"{kind}{s}{end}" for s in SERVICES for kind, end in (("Dockerfile.", ""), ("requirements-", ".txt"))),
     ):
         source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, tmp_path / name)
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
+    """Give a function that builds a service from a copy of the project, and says the image's layers."""
+    copy_project(tmp_path)
     tags: list[str] = []
 
     def build(service: str) -> list[str]:
@@ -101,6 +106,23 @@ def test_a_code_change_makes_one_small_layer_anew(
 
     assert after[:-1] == before[:-1]
     assert after[-1] != before[-1]
+
+
+@pytest.mark.parametrize(("service", "folder"), [("producer", "/app"), ("consumer", "/app"), ("schema", "/db")])
+@pytest.mark.usefixtures("engine")
+def test_image_of_a_private_clone_can_be_read(tmp_path: Path, service: str, folder: str) -> None:
+    """Under umask 077 git makes files that only their owner may read, and the image's user is somebody else."""
+    copy_project(tmp_path)
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    tag = f"heartbeat-e2e-{uuid.uuid4().hex[:8]}"
+    docker("build", "--quiet", "--file", str(tmp_path / f"Dockerfile.{service}"), "--tag", tag, str(tmp_path))
+    try:
+        unreadable = docker("run", "--rm", "--entrypoint", "find", tag, folder, "!", "-readable")
+    finally:
+        docker("rmi", tag)
+
+    assert unreadable == ""
 
 
 @pytest.mark.parametrize("service", SERVICES)
