@@ -15,7 +15,8 @@ LONG: Final = 8
 # What the usual options say; each is more useful when it is seen. Numbers are, too.
 _PLAIN: Final = re.compile(
     r"[\d.]+|true|false|all|none|any|require|prefer|allow|disable|verify-ca|verify-full|(sasl_)?(ssl|plaintext)|https"
-    r"|plain|gssapi|oauthbearer|scram-sha-(256|512)",
+    r"|plain|gssapi|oauthbearer|scram-sha-(256|512)|read-(only|write)|primary|(prefer-)?standby"
+    r"|(/[\w.-]+)+\.(pem|crt|cer|key|p12|jks|conf)",
     re.IGNORECASE,
 )
 
