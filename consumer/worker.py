@@ -180,14 +180,17 @@ class Worker:
     def _ends_early(self, source: Source, error: LogEndsEarlyError) -> bool:
         try:
             log_ranges = source.log_ranges([error.partition])
-        except OutageError as outage:
+        except (OutageError, ConfigError) as outage:
             self._wait_out(outage, self._kafka)
             return False
         return error.partition in log_ranges and log_ranges[error.partition][1] < error.expected
 
     def _rest(self, source: Source) -> None:
         """Stay in the group and go on reporting, while something is waited for."""
-        source.rest()
+        try:
+            source.rest()
+        except (ConfigError, OutageError) as error:
+            self._wait_out(error, self._kafka)
         self._report.tick(source)
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:

@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from common.errors import BooksError, ConfigError, HeartbeatError
+from common.errors import BooksError, ConfigError, HeartbeatError, RefusedError
 from consumer.batch import Batch
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
-from tests.unit.running import TIMES_S, Running, away, raising
+from tests.unit.running import TIMES_S, Gate, Running, away, raising
 
 TOPIC: Final = MemoryTopic.holding(50)
 OUTAGES: Final = 7
@@ -125,6 +125,7 @@ def test_kafka_outage_at_the_start_and_at_an_assignment_is_waited_out() -> None:
 
 
 MISTAKE: Final = ConfigError("wrong password", hint="Mend it.")
+REFUSAL: Final = RefusedError("group is refused", hint="Mend it.")
 
 
 @pytest.mark.parametrize("call", STORE_CALLS)
@@ -142,6 +143,23 @@ def test_mistake_of_a_consumer_that_has_worked_is_waited_out(call: str) -> None:
 
     assert store.tables.places() == TOPIC.places()
     assert [line["event"] for line in logs].count(MISTAKE.message) == 1
+
+
+def test_mistake_of_a_broker_while_a_write_hangs_is_waited_out() -> None:
+    """The client is served then as well, and may say that the group is refused."""
+    gate = Gate()
+    running = Running(TOPIC)
+    running.store.before_commit.append(gate)
+    with capture_logs() as logs, running:
+        gate.wait_for_somebody()
+        running.wait_until(lambda: running.source.rests > 0)
+        running.source.turns.extend([raising(MISTAKE), raising(REFUSAL)])
+        running.wait_until(lambda: not running.source.turns)
+        gate.open()
+        running.wait_until_stored(100)
+
+    assert running.store.tables.places() == TOPIC.places()
+    assert {MISTAKE.message, REFUSAL.message} <= {line["event"] for line in logs}
 
 
 def test_mistake_is_no_progress() -> None:
