@@ -45,7 +45,7 @@ SELECT pg_backend_pid(), (
           WHERE relrowsecurity
             AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('heartbeats'))
             AND (relname = ANY (%(tables)s::text[])
-                 OR relname ~ '^heartbeats_(default|horizon|per_minute|per_customer|fleet|[0-9]{8})$')
+                 OR relname ~ '^heartbeats_(default|old|outdated|horizon|per_minute|per_customer|fleet|[0-9]{8})$')
          ) AS guarded JOIN pg_roles AS owner ON owner.oid = relowner
     WHERE is_ours OR is_forced AND NOT (rolsuper OR rolbypassrls)
 ), (
@@ -53,7 +53,9 @@ SELECT pg_backend_pid(), (
     FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting (name, value) WHERE pg_backend_pid() = %(backend)s
 )
 """
-TABLES: Final = ["heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched"]
+TABLES: Final = [
+    "heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched", "retention_floor",
+]  # fmt: skip
 BACKEND: Final = "SELECT pg_backend_pid()"
 # A stalled consumer inside COPY holds ids that its successor waits for, and its backend heeds no timeout.
 # Only sessions of our own kind and role are ended; that is harmless, for the books tell them that they are late.

@@ -81,7 +81,8 @@ def named(database: Database) -> Iterator[Roles]:
 
 
 @pytest.mark.parametrize(
-    "table", ["heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched"]
+    "table",
+    ["heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched", "retention_floor"],
 )
 def test_row_level_security_is_named_with_its_table(
     table: str, start: StartService, topic: Topic, database: Database, named: Roles
@@ -134,3 +135,19 @@ def test_row_level_security_that_is_forced_on_the_owner_is_named(
 
     assert consumer.wait() == 2
     assert f"row level security hides heartbeats_fleet from {named.reader}" in consumer.text()
+
+
+@pytest.mark.parametrize("table", ["heartbeats_old", "heartbeats_outdated", "retention_floor"])
+def test_row_level_security_is_named_for_every_table_that_the_functions_use(
+    table: str, start: StartService, topic: Topic, database: Database, named: Roles
+) -> None:
+    """Of a hidden retention_floor, one day would be left; from a hidden heartbeats_old, nothing would be dropped."""
+    topic.create()
+    database.query(
+        SQL("ALTER TABLE {0} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY").format(Identifier(table)).as_string()
+    )
+    database.query(SQL("ALTER TABLE {} OWNER TO {}").format(Identifier(table), Identifier(named.reader)).as_string())
+    consumer = start("consumer", **named.as_consumer)
+
+    assert consumer.wait() == 2
+    assert f"row level security hides {table} from " in consumer.text()
