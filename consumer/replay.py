@@ -21,7 +21,7 @@ CHUNK: Final = 1000  # messages in one transaction, arbitrary
 CHUNK_BYTES: Final = 16 * 1024 * 1024  # of payloads, before the last of them: bounds memory, whatever their size
 
 # One chunk at a time across all replays; locking the rows instead would ask for the right to change the quarantine.
-ONE_AT_A_TIME: Final = "SELECT pg_advisory_xact_lock(hashtextextended('heartbeat replay', 0))"
+ONE_AT_A_TIME: Final = "SELECT rejected_turn()"
 # A payload that was cut is no longer what its sender wrote. Older versions noted a sender's time (CreateTime) as
 # appended_at, even seconds, 0 or -1. No broker gave a time before Kafka existed: judge by rejected_at, if it is later.
 TAKE: Final = """

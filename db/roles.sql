@@ -4,19 +4,47 @@
 \set ON_ERROR_STOP on
 \getenv database POSTGRESQL_DATABASE
 \getenv consumer POSTGRESQL_CONSUMER_USERNAME
-\getenv consumer_password POSTGRESQL_CONSUMER_PASSWORD
 \getenv reader GRAFANA_POSTGRESQL_USERNAME
-\getenv reader_password GRAFANA_POSTGRESQL_PASSWORD
 
-SELECT :{?database} AND :{?consumer} AND :{?consumer_password} AND :{?reader} AND :{?reader_password} AS complete \gset
+SELECT :{?database} AND :{?consumer} AND :{?reader} AS complete \gset
 \if :complete
 \else
     DO $$ BEGIN RAISE 'names and passwords of the roles must be in the environment, as in .env'; END $$;
 \endif
 
+-- PostgreSQL logs a statement that fails, and others if told to. So no password is sent, only its SCRAM verifier (RFC
+-- 5803), from which nobody can log in. psql lets Perl compute it: Debian's psql and macOS bring Perl along. Characters
+-- that clients would rewrite first (SASLprep, RFC 4013) are refused. A variable <NAME>_FILE names a file instead.
+\set scram 'use Digest::SHA qw(sha256 hmac_sha256); use MIME::Base64; my ($name) = @ARGV; my $password = $ENV{$name};'
+\set scram :scram 'if (my $path = $ENV{$name . q(_FILE)}) { open my $file, q(<), $path or die qq($path: $!\\n);'
+\set scram :scram ' local $/; $password = <$file>; $password =~ s/[\\r\\n]+$//; }'
+\set scram :scram 'length $password or die qq($name is empty\\n); my $text = $password;'
+\set scram :scram 'if ($text =~ /[^\\x00-\\x7F]/ and utf8::decode($text)) { require Unicode::Normalize;'
+\set scram :scram ' die qq($name: choose other characters, some of these have two encodings\\n)'
+\set scram :scram ' if $text ne Unicode::Normalize::NFKC($text) or $text =~ /[\\x{AD}\\x{34F}\\x{1680}\\x{1806}'
+\set scram :scram '\\x{180B}-\\x{180D}\\x{200B}-\\x{200D}\\x{2060}\\x{FE00}-\\x{FE0F}\\x{FEFF}]/; }'
+\set scram :scram 'open my $random, q(<), q(/dev/urandom) or die; 16 == read $random, my $salt, 16 or die;'
+\set scram :scram 'my $key = my $step = hmac_sha256($salt . pack(q(N), 1), $password);'
+\set scram :scram '$key ^= $step = hmac_sha256($step, $password) for 2 .. 4096;'
+\set scram :scram 'printf q(SCRAM-SHA-256$4096:%s$%s:%s), map { encode_base64($_, q()) }'
+\set scram :scram ' $salt, sha256(hmac_sha256(q(Client Key), $key)), hmac_sha256(q(Server Key), $key);'
+\set consumer_verifier `perl -we :'scram' POSTGRESQL_CONSUMER_PASSWORD`
+\set reader_verifier `perl -we :'scram' GRAFANA_POSTGRESQL_PASSWORD`
+SELECT starts_with(:'consumer_verifier', 'SCRAM-SHA-256$') AND starts_with(:'reader_verifier', 'SCRAM-SHA-256$')
+    AS complete \gset
+\if :complete
+\else
+    DO $$ BEGIN RAISE 'cannot compute the passwords'' SCRAM verifiers' USING HINT = 'The reason stands above. It needs'
+        ' Perl with Digest::SHA, and names and passwords of the roles in the environment, as in .env.'; END $$;
+\endif
+
 BEGIN;
+-- In the schema that schema.sql was applied to, and nowhere else.
+SELECT set_config('search_path', format('%s, pg_temp', relnamespace::regnamespace), true) AS search_path,
+       relnamespace::regnamespace AS schema
+FROM pg_class WHERE oid = 'heartbeats'::regclass \gset
 -- One at a time: two sessions that grant on the same table at once would fail.
-DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtextextended('heartbeat schema', 0)); END $$;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 
 -- The owner would lose rights below, and a role of both kinds would have too many.
 SELECT (:'consumer' = :'reader' OR current_user IN (:'consumer', :'reader'))::text AS shared \gset
@@ -27,21 +55,48 @@ SELECT (:'consumer' = :'reader' OR current_user IN (:'consumer', :'reader'))::te
 SELECT format('CREATE ROLE %I', name)
 FROM unnest(ARRAY[:'consumer', :'reader']) AS name WHERE to_regrole(quote_ident(name)) IS NULL \gexec
 
--- Nobody has rights just by being able to connect.
-REVOKE ALL ON DATABASE :"database" FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM PUBLIC, :"consumer", :"reader";
-REVOKE ALL ON FUNCTION free_generation, make_heartbeats_partition, attach_heartbeats, maintenance_turn, refresh_rollups,
-    heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
-    drop_rollups, release_rejected FROM PUBLIC, :"reader";
+-- Our objects, and whether there are others: then the database is shared, and what PUBLIC has on it is not ours to take.
+SELECT array_agg(oid) FILTER (WHERE class = 'pg_class'::regclass AND is_ours) AS relations,
+       array_agg(oid) FILTER (WHERE class = 'pg_proc'::regclass AND is_ours AND is_guarded) AS functions,
+       count(*) FILTER (WHERE NOT is_ours) = 0 AND NOT EXISTS (SELECT FROM pg_largeobject_metadata) AS alone
+FROM (
+    SELECT 'pg_class'::regclass AS class, oid, relnamespace AS namespace, false AS is_guarded,
+           relnamespace = to_regnamespace(:'schema') AND relname = ANY (heartbeat_objects())
+           OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'heartbeats'::regclass) AS is_ours
+    FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+    UNION ALL
+    SELECT 'pg_proc'::regclass, oid, pronamespace, prosecdef OR proname = 'attach_heartbeats',
+           pronamespace = to_regnamespace(:'schema') AND proname = ANY (heartbeat_objects())
+    FROM pg_proc
+) AS found
+WHERE namespace::regnamespace::text !~ '^(pg_.*|information_schema)$'
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = found.oid AND deptype = 'e') \gset
+
+-- Nobody has rights on ours just by being able to connect.
+SELECT format('REVOKE ALL ON %s %s FROM PUBLIC, %I, %I', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
+              oid::regclass, :'consumer', :'reader')
+FROM pg_class WHERE oid = ANY (:'relations') \gexec
+SELECT format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, %I, %I', oid::regprocedure, :'consumer', :'reader')
+FROM pg_proc WHERE oid = ANY (:'functions') \gexec
+REVOKE ALL ON DATABASE :"database" FROM :"consumer", :"reader";
+REVOKE ALL ON SCHEMA :schema FROM :"consumer", :"reader";
+-- A lock table that is full of advisory locks fails every session's next lock. Temporary tables, large objects and
+-- messages in the write-ahead log take space. Only a superuser can take these functions away, and only from PUBLIC.
+\if :alone
+    REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+    REVOKE ALL ON SCHEMA :schema FROM PUBLIC;
+    SELECT format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', oid::regprocedure)
+    FROM pg_proc
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND pg_has_role(proowner, 'USAGE')
+      AND proname ~ '^(lo_creat|lo_create|lo_from_bytea|pg_(try_)?advisory_.*lock.*|pg_logical_emit_message)$' \gexec
+\endif
 GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
-GRANT USAGE ON SCHEMA public TO :"consumer", :"reader";
+GRANT USAGE ON SCHEMA :schema TO :"consumer", :"reader";
 
 -- The consumer. What it stored it can neither change nor delete. Old data goes through functions that heed
 -- retention_floor, replayed messages leave the quarantine through one that checks that their heartbeats are stored.
 -- Rights on the parent hold for each day's partition. UPDATE on kafka_topics is what LOCK TABLE asks for.
-ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_password';
+ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_verifier';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 GRANT SELECT, INSERT ON rejected_heartbeats TO :"consumer";
 GRANT SELECT ON retention_floor TO :"consumer";
@@ -49,15 +104,78 @@ GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
 GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenance_turn, refresh_rollups,
     heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
-    drop_rollups, release_rejected TO :"consumer";
+    drop_rollups, rejected_turn, release_rejected TO :"consumer";
 
--- The reader, for Grafana, which passes on whatever SQL a person types.
-ALTER ROLE :"reader" LOGIN PASSWORD :'reader_password' CONNECTION LIMIT 20;
+-- The reader, for Grafana, which passes on whatever SQL a person types. Such a person can change the role's settings,
+-- for good with ALTER ROLE: so they are set anew here. They guard against mistakes. A bound is what needs a superuser
+-- to lift, which is the number of connections, and temp_file_limit where the owner may set it.
+ALTER ROLE :"reader" RESET ALL;
+ALTER ROLE :"reader" IN DATABASE :"database" RESET ALL;
+ALTER ROLE :"reader" LOGIN PASSWORD :'reader_verifier' CONNECTION LIMIT 20;
 ALTER ROLE :"reader" SET default_transaction_read_only = on;
 ALTER ROLE :"reader" SET statement_timeout = '10s';
 -- A dashboard asks many small questions at once: compiling them or sharing them out costs more than it saves.
 ALTER ROLE :"reader" SET jit = off;
 ALTER ROLE :"reader" SET max_parallel_workers_per_gather = 0;
 ALTER ROLE :"reader" SET idle_in_transaction_session_timeout = '10s';
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"reader";
+SELECT format('ALTER ROLE %I SET transaction_timeout = %L', :'reader', '60s')
+WHERE EXISTS (SELECT FROM pg_settings WHERE name = 'transaction_timeout') \gexec
+SELECT set_config('heartbeat.reader', :'reader', true) AS reader_name \gset
+DO $$
+DECLARE
+    reader text := current_setting('heartbeat.reader');
+    bound text := format('ALTER ROLE %I SET temp_file_limit = %L;', reader, '256MB');
+BEGIN
+    EXECUTE bound;
+EXCEPTION WHEN insufficient_privilege THEN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = reader AND rolconfig::text ~ 'temp_file_limit') THEN
+        RAISE WARNING 'the temporary files of the reader % are not bounded', reader
+            USING HINT = 'A superuser can do it: ' || bound;
+    END IF;
+END
+$$;
+SELECT format('GRANT SELECT ON %s TO %I', oid::regclass, :'reader')
+FROM pg_class WHERE oid = ANY (:'relations') AND relkind <> 'S' AND NOT relispartition \gexec
+
+-- Both have to find the tables.
+SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path = %s', name, :'database', :'schema')
+FROM unnest(ARRAY[:'consumer', :'reader']) AS name WHERE :'schema' <> 'public' \gexec
+
+-- What the reader can do against all this, by whatever role it may take on: an attribute, a membership, a default of
+-- the server. PUBLIC may create in `public` on a database that was made before PostgreSQL 15.
+SELECT set_config('heartbeat.excess', coalesce((
+    SELECT string_agg(DISTINCT excess, ', ')
+    FROM pg_roles AS worn, LATERAL (
+        SELECT format('write to %s', oid::regclass) FROM pg_class
+        WHERE oid = ANY (:'relations') AND CASE relkind
+            WHEN 'S' THEN has_sequence_privilege(worn.oid, pg_class.oid, 'USAGE, UPDATE')
+            ELSE has_table_privilege(worn.oid, pg_class.oid, 'DELETE, TRUNCATE, TRIGGER')
+                 OR has_any_column_privilege(worn.oid, pg_class.oid, 'INSERT, UPDATE, REFERENCES') END
+        UNION ALL
+        SELECT format('call %s', oid::regprocedure) FROM pg_proc
+        WHERE oid = ANY (:'functions') AND has_function_privilege(worn.oid, pg_proc.oid, 'EXECUTE')
+        UNION ALL
+        SELECT 'create in the schema ' || :'schema' WHERE has_schema_privilege(worn.oid, to_regnamespace(:'schema'), 'CREATE')
+        UNION ALL
+        SELECT 'take on the role ' || worn.rolname WHERE worn.rolsuper OR worn.rolcreaterole OR worn.rolreplication
+    ) AS found (excess)
+    WHERE pg_has_role(:'reader', worn.oid, 'MEMBER')), ''), true) AS excess \gset
+DO $$
+DECLARE
+    reader text := current_setting('heartbeat.reader');
+    excess text := current_setting('heartbeat.excess');
+BEGIN
+    IF excess <> '' THEN
+        RAISE 'the reader % can still %', reader, excess USING HINT = 'Take these rights, attributes or memberships from'
+            ' it or from PUBLIC, or apply schema.sql and roles.sql to a database of their own; then run this again.';
+    END IF;
+    IF has_database_privilege(reader, current_database(), 'TEMPORARY')
+        OR has_function_privilege(reader, 'pg_advisory_lock(bigint)', 'EXECUTE')
+        OR has_function_privilege(reader, 'lo_create(oid)', 'EXECUTE') THEN
+        RAISE WARNING 'the reader % can make temporary tables or large objects, or take advisory locks, as PUBLIC can', reader
+            USING HINT = 'Only a superuser can take that away, and it is done only in a database that holds nothing but'
+                ' the pipeline''s objects (docs/production.md).';
+    END IF;
+END
+$$;
 COMMIT;

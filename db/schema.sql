@@ -1,17 +1,40 @@
 -- The tables of the heartbeat pipeline. Run it any number of times on the same database, by `psql -f` or any driver:
 -- what is there already stays as it is. It needs PostgreSQL 14 or newer and a UTF8 database.
 
--- One at a time: two sessions that create the same table at once would fail, IF NOT EXISTS or not. An older version's
--- refresh_rollups(), called by running consumers, rests until the tables that it does not know have their function.
-DO $$
-BEGIN
-    PERFORM pg_advisory_lock(hashtextextended('heartbeat schema', 0));
-    PERFORM pg_advisory_lock(hashtextextended('heartbeat rollups', 0));
-END
-$$;
 SET client_min_messages = warning;
+-- Whoever holds a lock that we need, such as a reader's open transaction, makes this fail, not hang.
+SET lock_timeout = '60s';
 -- Also in functions that write a time into a statement. 'SQL' would write its zone as IST, say, and read that as another.
 SET DateStyle = 'ISO, MDY';
+
+-- Everything is created in the first schema of the search path, and our functions look nowhere else: not in one that is
+-- named as their caller, and in pg_temp, which anybody may fill, last.
+DO $$
+DECLARE
+    home name := (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
+                  WHERE name !~ '^pg_' ORDER BY place LIMIT 1);
+BEGIN
+    IF home IS NULL THEN
+        RAISE 'there is no schema to create the tables in: search_path is %', current_setting('search_path')
+            USING HINT = 'CREATE SCHEMA public; or set search_path to a schema that exists.';
+    END IF;
+    PERFORM set_config('search_path', format('%I, pg_temp', home), false);
+END
+$$;
+
+-- One at a time: two sessions that create the same table at once would fail, IF NOT EXISTS or not. They take turns by a
+-- lock on this table, in each of the transactions below. Transactions are short, for the sake of running consumers. A
+-- lock that anybody can take, such as an advisory lock, would let a reader stop an upgrade.
+DO $$
+BEGIN
+    CREATE TABLE IF NOT EXISTS schema_turn ();
+EXCEPTION WHEN unique_violation OR duplicate_table THEN NULL;  -- another session has made it at this moment
+END
+$$;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+COMMENT ON TABLE schema_turn IS 'Locked by the session that applies db/schema.sql or db/roles.sql';
 
 -- Where an event stood in Kafka, packed into the 63 bits of a positive bigint: which of the topics that bore the
 -- name (7 bits; 0: inserted by hand), partition (16), offset (40). A second copy of an event breaks the primary key.
@@ -26,8 +49,12 @@ CREATE OR REPLACE FUNCTION kafka_place(id bigint, OUT generation integer, OUT pa
     RETURN ((id >> 56)::integer, ((id >> 40) & 65535)::integer, id & 1099511627775);
 COMMENT ON FUNCTION kafka_place IS 'The place in Kafka that a row''s id was made from: SELECT (kafka_place(id)).* FROM heartbeats';
 
+COMMIT;
+
 -- Heartbeats -----------------------------------------------------------------------------------------------------
 
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE SEQUENCE IF NOT EXISTS heartbeats_by_hand_id AS bigint MAXVALUE 72057594037927935;  -- stays in generation 0
 
 -- One partition a day (UTC): old days are dropped rather than deleted, and the indexes in use stay small.
@@ -51,6 +78,10 @@ COMMENT ON COLUMN heartbeats.id IS 'The event''s place in Kafka (see kafka_place
 COMMENT ON COLUMN heartbeats.customer_id IS 'Customer, 1 to 64 characters, e.g. CUST-000001';
 COMMENT ON COLUMN heartbeats."timestamp" IS 'When the heart rate was taken, by the sender''s clock';
 COMMENT ON COLUMN heartbeats.heart_rate IS 'Beats per minute, 1 to 300';
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 
 -- Gives a stretch of time a partition of its own; rows of that time that wait in the default partition move along. False
 -- if there is one already, if another partition holds a part of that time, or if so many rows wait (`most`: 0.2 s)
@@ -89,6 +120,7 @@ EXCEPTION WHEN invalid_object_definition THEN  -- it would overlap another one
     RETURN false;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION attach_heartbeats FROM PUBLIC;
 COMMENT ON FUNCTION attach_heartbeats IS 'Gives a stretch of time a partition of its own; false if it has one, or cannot get one';
 
 -- Days that anybody but the owner gets made are bounded: odd timestamps, or a stolen role, make no endless tables.
@@ -102,19 +134,31 @@ CREATE OR REPLACE FUNCTION make_heartbeats_partition(day date) RETURNS boolean
             day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC')
         ELSE false
     END;
+REVOKE EXECUTE ON FUNCTION make_heartbeats_partition FROM PUBLIC;
 COMMENT ON FUNCTION make_heartbeats_partition IS
     'Gives a UTC day its own partition; false if it has one, or cannot get one. For the owner any day, else -60 to +7 days';
+COMMIT;
 
 -- The coming days, and one partition for all days that are too old to get one of their own: each new partition makes
--- PostgreSQL read the default partition under a lock, which must stay short however many old rows are kept.
+-- PostgreSQL read the default partition under a lock, which must stay short however many old rows are kept. A day whose
+-- lock is not to be had, because a reader's transaction stays open, is left to the consumer's maintenance.
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 DO $$
 DECLARE
+    patience text := current_setting('lock_timeout');
     today date := (now() AT TIME ZONE 'UTC')::date;
     oldest date;
 BEGIN
-    FOR day IN -1..7 LOOP
-        PERFORM make_heartbeats_partition(today + day);
-    END LOOP;
+    PERFORM set_config('lock_timeout', '1s', true);
+    BEGIN
+        FOR day IN -1..7 LOOP
+            PERFORM make_heartbeats_partition(today + day);
+        END LOOP;
+    EXCEPTION WHEN lock_not_available THEN
+        RAISE WARNING 'cannot make the coming days'' partitions now: a transaction uses heartbeats';
+    END;
+    PERFORM set_config('lock_timeout', patience, true);
     SELECT least(today - 60, min(to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD'))) INTO oldest
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$';
@@ -122,9 +166,12 @@ BEGIN
     PERFORM attach_heartbeats('heartbeats_old', '-infinity', oldest::timestamp AT TIME ZONE 'UTC', 2147483646);
 END
 $$;
+COMMIT;
 
 -- Quarantine -----------------------------------------------------------------------------------------------------
 
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE TABLE IF NOT EXISTS rejected_heartbeats (
     id             bigint      PRIMARY KEY,
     topic          text        NOT NULL,
@@ -152,9 +199,22 @@ ALTER TABLE rejected_heartbeats SET (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
     toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_cost_delay = 0);
 
--- One session at a time bounds the quarantine, by a lock on this table: who may only read cannot take it.
+-- One session at a time bounds or replays the quarantine, by a lock on this table: who may only read cannot take it.
 CREATE TABLE IF NOT EXISTS rejected_turn ();
-COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds the quarantine';
+COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds or replays the quarantine';
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+CREATE OR REPLACE FUNCTION rejected_turn() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+BEGIN
+    LOCK TABLE rejected_turn IN EXCLUSIVE MODE;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION rejected_turn FROM PUBLIC;
+COMMENT ON FUNCTION rejected_turn IS 'Waits for the turn with the quarantine, and keeps it until the transaction ends';
 
 -- Deletes the oldest messages until the rest takes no more than max_bytes, whatever their age: a flood must not fill the
 -- disk. At most so many at a time, and a gigabyte. 64 MiB of the newest are always kept, also from a stolen role.
@@ -204,10 +264,15 @@ BEGIN
     RETURN dropped;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION bound_rejected FROM PUBLIC;
 COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, tallied in kafka_ledger.rejected_dropped; returns how many';
+
+COMMIT;
 
 -- The books ------------------------------------------------------------------------------------------------------
 
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE TABLE IF NOT EXISTS kafka_topics (
     generation    smallint    PRIMARY KEY CHECK (generation BETWEEN 1 AND 127),
     topic_id      text        NOT NULL UNIQUE,
@@ -234,7 +299,14 @@ CREATE TABLE IF NOT EXISTS kafka_ledger (
     CONSTRAINT books_balance CHECK (next_offset - start_offset = stored + rejected + skipped + expired)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
-ALTER TABLE kafka_ledger ADD COLUMN IF NOT EXISTS last_offset bigint, ADD COLUMN IF NOT EXISTS last_fingerprint bigint;
+-- ALTER TABLE waits for readers, too, even if there is nothing to do.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'kafka_ledger'::regclass AND attname = 'last_fingerprint') THEN
+        ALTER TABLE kafka_ledger ADD COLUMN IF NOT EXISTS last_offset bigint, ADD COLUMN last_fingerprint bigint;
+    END IF;
+END
+$$;
 
 COMMENT ON TABLE kafka_ledger IS 'What was taken from Kafka: advanced in the transaction that stores the rows, so both happen or neither';
 COMMENT ON COLUMN kafka_ledger.start_offset IS 'Where the books begin: the oldest offset Kafka held when the partition was first read';
@@ -248,6 +320,10 @@ COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets Kafka dropped before they wer
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 
 -- The number for a new topic; the caller has locked kafka_topics. Numbers rise as long as there are any, so that none is
 -- mistaken for another. After that, one without a row is used again: one that was given to nobody, or the oldest topic's
@@ -280,9 +356,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION free_generation FROM PUBLIC;
 COMMENT ON FUNCTION free_generation IS 'The number for a new topic; NULL if there is none. It may take that of an older topic without rows';
+COMMIT;
+
 -- Maintenance ----------------------------------------------------------------------------------------------------
 
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 -- One session at a time maintains the tables. It holds a lock on this table, which has no columns and no rows: the
 -- reader's right to SELECT does not reach that lock, whereas anyone who can run SQL can take an advisory lock.
 CREATE TABLE IF NOT EXISTS maintenance_turn ();
@@ -298,10 +379,29 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN false;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION maintenance_turn FROM PUBLIC;
 COMMENT ON FUNCTION maintenance_turn IS 'Takes the turn until the transaction ends; false if another session has it';
+
+COMMIT;
 
 -- Rollups --------------------------------------------------------------------------------------------------------
 
+-- An older version's refresh_rollups(), called by running consumers, rests until the tables that it does not know have
+-- their function. One that has begun is waited for below, where those tables are filled.
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_proc WHERE oid = to_regprocedure('refresh_rollups(integer)') AND prosrc ~ 'heartbeat rollups') THEN
+        CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer
+            LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT RETURN NULL::integer;
+    END IF;
+END
+$$;
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 -- Each transaction that stores heartbeats notes here which minutes it touched. It only inserts, so it waits for no
 -- other. refresh_rollups() moves the notes to heartbeats_outdated, which has one row per minute. A minute in neither
 -- table is exact in all rollups; a minute in one of them must be read from heartbeats.
@@ -310,7 +410,13 @@ CREATE TABLE IF NOT EXISTS heartbeats_touched (
     noted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     minutes  bigint      NOT NULL DEFAULT 1
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
-ALTER TABLE heartbeats_touched ADD COLUMN IF NOT EXISTS minutes bigint NOT NULL DEFAULT 1;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'heartbeats_touched'::regclass AND attname = 'minutes') THEN
+        ALTER TABLE heartbeats_touched ADD COLUMN minutes bigint NOT NULL DEFAULT 1;
+    END IF;
+END
+$$;
 COMMENT ON TABLE heartbeats_touched IS 'Notes of minutes whose heartbeats changed; refresh_rollups() collects them';
 COMMENT ON COLUMN heartbeats_touched.minutes IS 'Bit n stands for the minute n minutes after "minute"; 1 is that minute alone';
 
@@ -321,6 +427,10 @@ CREATE TABLE IF NOT EXISTS heartbeats_outdated (
 ) WITH (autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 COMMENT ON TABLE heartbeats_outdated IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() sums them up';
 
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE OR REPLACE FUNCTION noted_minutes(begins timestamptz, ends timestamptz) RETURNS SETOF timestamptz
     LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -370,7 +480,22 @@ CREATE INDEX IF NOT EXISTS idx_per_customer ON heartbeats_per_customer (bucket);
 COMMENT ON TABLE heartbeats_per_customer IS 'Rollup per customer of heartbeats_per_minute: per 10 minutes, and of that per hour';
 COMMENT ON COLUMN heartbeats_per_customer.bucket IS 'Begin of the bucket, which is width_s seconds wide';
 
--- A database that was filled before there was this table.
+COMMIT;
+
+-- A database that was filled before there was this table. An older refresh_rollups() begins with the notes: when these
+-- can be locked, none is under way.
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM heartbeats_per_customer) AND EXISTS (SELECT FROM heartbeats_per_minute) THEN
+        LOCK TABLE heartbeats_touched IN SHARE ROW EXCLUSIVE MODE;
+    END IF;
+END
+$$;
+COMMIT;
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM heartbeats_per_customer) THEN
@@ -386,6 +511,10 @@ BEGIN
 END
 $$;
 
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE TABLE IF NOT EXISTS heartbeats_fleet (
     width_s  integer     NOT NULL CHECK (width_s IN (10, 60, 600, 3600)),
     bucket   timestamptz NOT NULL,
@@ -413,6 +542,10 @@ CREATE TABLE IF NOT EXISTS heartbeats_horizon (
 );
 COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats from before this; their rollups stay as they are';
 
+COMMIT;
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 -- For rows that a person inserted, changed or deleted: the consumers note only what they store themselves.
 CREATE OR REPLACE FUNCTION note_heartbeats(begins timestamptz, ends timestamptz) RETURNS bigint
     LANGUAGE sql
@@ -548,6 +681,7 @@ BEGIN
     RETURN cardinality(picked);
 END
 $$;
+REVOKE EXECUTE ON FUNCTION refresh_rollups FROM PUBLIC;
 COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; returns how many, NULL while another session has the turn';
 
 -- The width of the rollup's buckets, in seconds, that draws a line of 100 to 720 points over a range.
@@ -621,8 +755,12 @@ END
 $$;
 COMMENT ON FUNCTION customer_history IS 'Rollups of some customers from begins to ends, for ranges too long to draw each reading';
 
+COMMIT;
+
 -- Retention ------------------------------------------------------------------------------------------------------
 
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 -- The database's clock decides what is old, and no service drops anything that is younger than this. Only the owner can
 -- change it. The columns are named as the consumers' settings.
 CREATE TABLE IF NOT EXISTS retention_floor (
@@ -716,6 +854,7 @@ BEGIN
     RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_heartbeats_day FROM PUBLIC;
 COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
 
 -- The same for rows that never had a day of their own, and for quarantine and rollups: at most so many rows at a time,
@@ -755,6 +894,7 @@ BEGIN
     RETURN dropped;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_strays FROM PUBLIC;
 COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, tallied in the ledger; NULL while another session has the turn';
 
 CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
@@ -782,6 +922,7 @@ BEGIN
     RETURN dropped;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_rejected FROM PUBLIC;
 COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, tallied in the ledger; NULL while another session has the turn';
 
 CREATE OR REPLACE FUNCTION drop_rollups(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
@@ -811,6 +952,7 @@ BEGIN
     RETURN dropped;
 END
 $$;
+REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
 COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session has the turn';
 
 -- A replay may take a message out of the quarantine only once its heartbeat is stored.
@@ -824,6 +966,7 @@ BEGIN ATOMIC
     )
     SELECT count(*) FROM gone;
 END;
+REVOKE EXECUTE ON FUNCTION release_rejected FROM PUBLIC;
 COMMENT ON FUNCTION release_rejected IS 'Deletes quarantined messages whose heartbeats are stored; returns how many';
 
 -- The coming days, and those of the last two months that wait in the default partition: senders of odd timestamps must
@@ -842,6 +985,7 @@ BEGIN ATOMIC
     WHERE to_regclass('heartbeats_' || to_char(wanted.day, 'YYYYMMDD')) IS NULL
     ORDER BY wanted.day < (now() AT TIME ZONE 'UTC')::date, abs(wanted.day - (now() AT TIME ZONE 'UTC')::date);
 END;
+REVOKE EXECUTE ON FUNCTION heartbeats_days_to_make FROM PUBLIC;
 COMMENT ON FUNCTION heartbeats_days_to_make IS 'Days that need a partition, the coming ones first; keep_days is NULL where heartbeats are kept for ever';
 
 CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
@@ -856,27 +1000,75 @@ BEGIN ATOMIC
     WHERE days.day < (retention_limit('retention_days', keep_days) AT TIME ZONE 'UTC')::date
     ORDER BY 1;
 END;
+REVOKE EXECUTE ON FUNCTION heartbeats_days_to_drop FROM PUBLIC;
 COMMENT ON FUNCTION heartbeats_days_to_drop IS 'Days with a partition that are old if so many days are kept';
+
+COMMIT;
 
 -- The patients' view ---------------------------------------------------------------------------------------------
 
-CREATE OR REPLACE VIEW patient_heartbeats AS
-SELECT
-    CASE
-        WHEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::bigint <= 2147483647
-        THEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::integer
-    END AS patient_id,
-    "timestamp",
-    heart_rate,
-    CASE WHEN heart_rate < 60 THEN 'low' WHEN heart_rate <= 100 THEN 'normal' ELSE 'high' END::varchar AS status
-FROM heartbeats;
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+-- Made once: to replace it means to wait for its readers. A version that changes it has to.
+DO $$
+BEGIN
+    IF to_regclass('patient_heartbeats') IS NULL THEN
+        CREATE VIEW patient_heartbeats AS
+        SELECT
+            CASE
+                WHEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::bigint <= 2147483647
+                THEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::integer
+            END AS patient_id,
+            "timestamp",
+            heart_rate,
+            CASE WHEN heart_rate < 60 THEN 'low' WHEN heart_rate <= 100 THEN 'normal' ELSE 'high' END::varchar AS status
+        FROM heartbeats;
+    END IF;
+END
+$$;
 COMMENT ON VIEW patient_heartbeats IS 'The same rows by patient number (NULL where customer_id is no CUST-<n>) with low/normal/high at 60 and 100';
+
+COMMIT;
+
+-- Checks ---------------------------------------------------------------------------------------------------------
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY[
+        -- Tables, a sequence and a view; the days' partitions are those that inherit from heartbeats
+        'heartbeats', 'heartbeats_by_hand_id', 'heartbeats_fleet', 'heartbeats_horizon', 'heartbeats_outdated',
+        'heartbeats_per_customer', 'heartbeats_per_minute', 'heartbeats_touched', 'kafka_ledger', 'kafka_topics',
+        'maintenance_turn', 'patient_heartbeats', 'rejected_heartbeats', 'rejected_turn', 'retention_floor',
+        'schema_turn',
+        -- Functions
+        'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_heartbeats_day',
+        'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history', 'fleet_width',
+        'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make', 'kafka_place',
+        'kafka_place_id', 'maintenance_turn', 'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes',
+        'refresh_rollups', 'rejected_turn', 'release_rejected', 'retention_limit', 'sum_up_fleet'
+    ]::name[];
+COMMENT ON FUNCTION heartbeat_objects IS 'The names of what db/schema.sql creates: roles.sql touches nothing else';
+
+-- A function that runs with the owner's rights is called by those to whom roles.sql grants it, and finds only our tables.
+DO $$
+DECLARE
+    unsafe text := (
+        SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc
+        WHERE pronamespace = quote_ident(current_schema())::regnamespace AND proname = ANY (heartbeat_objects()) AND prosecdef
+          AND (has_function_privilege('public', oid, 'EXECUTE')
+               OR format('search_path=%I, pg_temp', current_schema()) = ANY (proconfig) IS NOT TRUE));
+BEGIN
+    IF unsafe IS NOT NULL THEN
+        RAISE 'not safe to run with the owner''s rights: %', unsafe
+            USING HINT = 'REVOKE EXECUTE ... FROM PUBLIC and SET search_path FROM CURRENT stand beside each such function.';
+    END IF;
+END
+$$;
+COMMIT;
 
 RESET client_min_messages;
 RESET DateStyle;
-DO $$
-BEGIN
-    PERFORM pg_advisory_unlock(hashtextextended('heartbeat rollups', 0));
-    PERFORM pg_advisory_unlock(hashtextextended('heartbeat schema', 0));
-END
-$$;
+RESET search_path;
+RESET lock_timeout;

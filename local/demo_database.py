@@ -41,10 +41,13 @@ def prepare(server: PostgresServer, credentials: Credentials) -> str:
 
 def _make(connection: psycopg.Connection, credentials: Credentials) -> None:
     role, database = sql.Identifier(credentials.username), sql.Identifier(credentials.database)
-    password = sql.Literal(credentials.password.get_secret_value())
+    # Not the password itself: PostgreSQL logs statements that fail.
+    secret = credentials.password.get_secret_value().encode()
+    verifier = connection.pgconn.encrypt_password(secret, credentials.username.encode(), b"scram-sha-256")
     found = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [credentials.username]).fetchone()
     # The password may have been changed in .env since the last run.
-    statement = sql.SQL("ALTER ROLE {} PASSWORD {}") if found else sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
-    connection.execute(statement.format(role, password))
+    statement = sql.SQL("ALTER ROLE {} {} PASSWORD {}") if found else sql.SQL("CREATE ROLE {} {} PASSWORD {}")
+    attributes = sql.SQL("LOGIN CREATEROLE")  # db/roles.sql makes roles
+    connection.execute(statement.format(role, attributes, sql.Literal(verifier.decode())))
     if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [credentials.database]).fetchone():
         connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, role))

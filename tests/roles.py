@@ -54,12 +54,17 @@ def client(name: str, database: Database, *arguments: str, **environment: str) -
     )
 
 
+def environment(consumer: str, reader: str, password: str) -> dict[str, str]:
+    """Return the variables that db/roles.sql reads, with one password for both roles."""
+    return {
+        "POSTGRESQL_CONSUMER_USERNAME": consumer, "POSTGRESQL_CONSUMER_PASSWORD": password,
+        "GRAFANA_POSTGRESQL_USERNAME": reader, "GRAFANA_POSTGRESQL_PASSWORD": password,
+    }  # fmt: skip
+
+
 def apply(roles: Roles, database: Database, *files: str) -> None:
     """Run files of `db/` by psql, as docs/production.md says."""
-    names = {
-        "POSTGRESQL_CONSUMER_USERNAME": roles.consumer, "POSTGRESQL_CONSUMER_PASSWORD": PASSWORD,
-        "GRAFANA_POSTGRESQL_USERNAME": roles.reader, "GRAFANA_POSTGRESQL_PASSWORD": PASSWORD,
-    }  # fmt: skip
+    names = environment(roles.consumer, roles.reader, PASSWORD)
     arguments = [part for file in files for part in ("-f", f"db/{file}")]
     client("psql", database, "-q", "-v", "ON_ERROR_STOP=1", *arguments, **names)
 

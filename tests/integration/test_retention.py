@@ -192,7 +192,7 @@ def test_replay_releases_only_what_is_stored(roles: Roles) -> None:
 
 
 def test_a_reader_cannot_hold_up_maintenance(roles: Roles) -> None:
-    """Grafana passes on whatever a person types, also an advisory lock and a transaction that stays open."""
+    """Grafana passes on whatever a person types, also a transaction that stays open."""
     maintenance = open_maintenance(roles.database, role=(roles.consumer, PASSWORD), rollup_retention_days=2)
     with roles.connect(roles.reader) as reader:
         reader.execute("SET default_transaction_read_only = off")
@@ -202,8 +202,6 @@ def test_a_reader_cannot_hold_up_maintenance(roles: Roles) -> None:
         with pytest.raises(pg.InsufficientPrivilege):
             reader.execute("SELECT maintenance_turn()")
         with reader.transaction():
-            for name in ("heartbeat maintenance", "heartbeat rollups"):
-                reader.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", [name])
             reader.execute("SELECT FROM maintenance_turn, retention_floor, heartbeats_horizon, heartbeats_outdated")
             reader.execute("LOCK TABLE maintenance_turn IN ACCESS SHARE MODE")
 

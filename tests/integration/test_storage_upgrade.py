@@ -1,9 +1,12 @@
 """An upgrade is running db/schema.sql again, on whatever a database holds."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from psycopg.sql import SQL, Identifier
 
-from tests.pipeline import ROOT, Database
+from tests.pipeline import ROOT, Database, eventually
+from tests.roles import client
 
 pytestmark = pytest.mark.integration
 
@@ -20,6 +23,20 @@ UNION ALL VALUES ('CUST-1', timestamptz '0001-01-01Z', 70), ('CUST-1', '9999-12-
 NOTE = """
 INSERT INTO heartbeats_touched
 SELECT DISTINCT date_trunc('minute', "timestamp"), now() - interval '1 h' FROM heartbeats
+"""
+
+# The first statements of a version that knew heartbeats_per_minute only.
+OLDER_REFRESH = """
+CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('heartbeat rollups', 0)) THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM heartbeats_touched;
+    DELETE FROM heartbeats_per_minute WHERE minute = (SELECT max(minute) FROM heartbeats_per_minute);
+    RETURN 1;
+END
+$$
 """
 
 
@@ -64,3 +81,25 @@ def test_a_database_from_before_the_rollups_gets_them(database: Database) -> Non
         ("heartbeats", 33),
         ("retention_floor", 1),
     ]
+
+
+def test_an_older_refresh_rests_while_the_tables_that_it_lacks_are_filled(database: Database) -> None:
+    """It would sum minutes up in one rollup and not in the other; one that is under way is waited for."""
+    database.query(FILL)
+    database.query(NOTE)
+    database.query("SELECT refresh_rollups(20)")
+    database.query("DROP TABLE heartbeats_per_customer CASCADE")
+    database.query(OLDER_REFRESH)
+    with ThreadPoolExecutor(1) as pool, database.connect() as older:
+        with older.transaction():
+            older.execute("SELECT refresh_rollups()")
+            upgrade = pool.submit(client, "psql", database, "-q", "-v", "ON_ERROR_STOP=1", "-f", "db/schema.sql")
+            eventually(lambda: database.query("SELECT pid FROM pg_locks WHERE NOT granted"), what="the upgrade waits")
+            rested = database.query("SELECT refresh_rollups()")
+        upgrade.result()
+
+    assert rested == [(None,)]
+    assert database.query("SELECT sum(readings) FROM heartbeats_per_customer WHERE width_s = 600") == database.query(
+        "SELECT sum(readings) FROM heartbeats_per_minute"
+    )
+    assert database.query("SELECT refresh_rollups()") != [(None,)]
