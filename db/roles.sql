@@ -14,10 +14,8 @@ SELECT :{?database} AND :{?consumer} AND :{?reader} AS complete \gset
 
 -- PostgreSQL logs a statement that fails, and others if told to. So no password is sent, only its SCRAM verifier (RFC
 -- 5803), from which nobody can log in. psql lets Perl compute it: Debian's psql and macOS bring Perl along. Characters
--- that clients would rewrite first (SASLprep, RFC 4013) are refused. A variable <NAME>_FILE names a file instead.
+-- that clients would rewrite first (SASLprep, RFC 4013) are refused.
 \set scram 'use Digest::SHA qw(sha256 hmac_sha256); use MIME::Base64; my ($name) = @ARGV; my $password = $ENV{$name};'
-\set scram :scram 'if (my $path = $ENV{$name . q(_FILE)}) { open my $file, q(<), $path or die qq($path: $!\\n);'
-\set scram :scram ' local $/; $password = <$file>; $password =~ s/[\\r\\n]+$//; }'
 \set scram :scram 'length $password or die qq($name is empty\\n); my $text = $password;'
 \set scram :scram 'if ($text =~ /[^\\x00-\\x7F]/ and utf8::decode($text)) { require Unicode::Normalize;'
 \set scram :scram ' die qq($name: choose other characters, some of these have two encodings\\n)'

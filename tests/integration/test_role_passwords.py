@@ -2,7 +2,6 @@
 
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -85,17 +84,6 @@ def test_statement_that_fails_shows_no_password(logging_server: Database) -> Non
     assert "permission denied to alter role" in failed.value.stderr
     assert 'STATEMENT:  ALTER ROLE "old_stores" LOGIN PASSWORD \'SCRAM-SHA-256$' in log_of(logging_server)
     assert password not in failed.value.stderr + failed.value.stdout + log_of(logging_server)
-
-
-def test_password_may_be_in_a_file(logging_server: Database, tmp_path: Path) -> None:
-    """As Docker and Kubernetes give secrets; the file's last line break does not count."""
-    file = tmp_path / "password"
-    file.write_text("from a file\n", encoding="utf-8")
-    names = environment("stores", "looks", "of the variable")
-    client("psql", logging_server, "-q", "-f", "db/roles.sql", **names, GRAFANA_POSTGRESQL_PASSWORD_FILE=str(file))
-    server = logging_server.server
-
-    psycopg.connect(host=server.host, port=server.port, dbname="logged", user="looks", password="from a file").close()
 
 
 @pytest.mark.parametrize("password", ["", "ﬁne", "e\u0301", "a\u00adb", "a\u200bb"])
