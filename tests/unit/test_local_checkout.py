@@ -42,10 +42,11 @@ def test_versions_are_the_same_everywhere() -> None:
 
 
 def test_images_have_a_version_that_is_supported() -> None:
-    for image in ROOT.glob("Dockerfile.*"):
-        versions = set(re.findall(r"^FROM python:3\.(\d+)", image.read_text(encoding="utf-8"), re.MULTILINE))
-        assert len(versions) == 1, image.name
-        assert int(versions.pop()) in VERSIONS, image.name
+    for name in ("consumer", "producer", "spark"):
+        text = (ROOT / f"Dockerfile.{name}").read_text(encoding="utf-8")
+        versions = set(re.findall(r"^FROM python:3\.(\d+)", text, re.MULTILINE))
+        assert len(versions) == 1, name
+        assert int(versions.pop()) in VERSIONS, name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
