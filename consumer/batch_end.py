@@ -11,7 +11,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from common.errors import ConfigError, OutageError
+from common.errors import ConfigError, OutageError, RefusedError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
 from common.settings import Options, Settings
 from consumer.kafka_options import consumer_options
@@ -22,6 +22,7 @@ UNREADABLE: Final = {
     KafkaError._BAD_COMPRESSION,  # noqa: SLF001 - the library's public names for its own codes begin so
     KafkaError._BAD_MSG,  # noqa: SLF001
 }
+GRAVE: Final = (ConfigError, RefusedError)
 OPTIONS: Final[Options] = {
     "fetch.wait.max.ms": 10,
     "fetch.error.backoff.ms": 10,  # 500 ms by default, which the next offset would have to wait for
@@ -46,8 +47,8 @@ def find(settings: Settings, partition: int, offset: int) -> UnreadableBatch | N
     Find the unreadable batch at an offset, or behind offsets that hold no record; None if there is none.
 
     Raises:
-        OutageError: There is no answer, or none that fits a single batch.
-        ConfigError: The broker refuses us.
+        OutageError: There is no answer, or none that fits a single batch, or the broker refuses us.
+        ConfigError: The broker refuses the settings.
     """
     try:
         client = Consumer({**consumer_options(settings), **OPTIONS}, logger=client_log())
@@ -66,17 +67,18 @@ class _Finder:
         self._topic = settings.kafka.topic
         self._partition = partition
         self._offset = offset
+        self._tried = f"read topic {self._topic}, partition {partition}, at offset {offset}"
         self._words = "no answer"
         self._deadline = time.monotonic() + SEARCH_S
 
     def find(self) -> UnreadableBatch | None:
         first = self._look(self._offset)
         error, base = first.error(), first.offset()
-        if error is None or error.code() in {KafkaError._PARTITION_EOF, *LOST_PLACE} or base is None:  # noqa: SLF001
+        if error is None or error.code() in {KafkaError._PARTITION_EOF, *LOST_PLACE}:  # noqa: SLF001
             return None
         self._words = " ".join(error.str().split())
         end = self._log_end()
-        if error.code() not in UNREADABLE or base >= end:
+        if error.code() not in UNREADABLE or base is None or base >= end:
             raise self._stuck()
         start = max(base, self._offset)
         inside, outside, step = start, end, 1
@@ -107,10 +109,12 @@ class _Finder:
             if message is None:
                 break
             error = message.error()
-            if error is not None and isinstance(refused := explain(error, self._settings.kafka, "read"), ConfigError):
-                raise refused
-            if error is None or (error.code() not in TRANSIENT and message.partition() == self._partition):
-                return message
+            if error is not None and isinstance(found := explain(error, self._settings.kafka, self._tried), GRAVE):
+                raise found
+            if error is None or (
+                error.code() not in TRANSIENT and message.topic() and message.partition() == self._partition
+            ):
+                return message  # a group's error has no topic, and 0 as its partition
         raise self._stuck()
 
     def _log_end(self) -> int:
@@ -123,6 +127,6 @@ class _Finder:
 
     def _stuck(self) -> OutageError:
         return OutageError(
-            f"cannot read topic {self._topic}, partition {self._partition}, at offset {self._offset}: {self._words}",
+            f"cannot {self._tried}: {self._words}",
             hint="The partition waits there and is tried again; look at the broker's log and disk.",
         )

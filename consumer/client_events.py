@@ -5,7 +5,7 @@ from typing import Final
 import structlog
 from confluent_kafka import KafkaError, Message
 
-from common.errors import ConfigError, RefusedError
+from common.errors import ConfigError, HeartbeatError, RefusedError
 from common.kafka_client import LOST_PLACE, TRANSIENT, explain, is_fatal
 from common.settings import Kafka
 from consumer.errors import MembershipLostError
@@ -30,6 +30,7 @@ class ClientEvents:
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
         self._fatal: KafkaError | None = None
+        self.refusal: HeartbeatError | None = None  # the broker refuses the settings or us, for no single partition
         self._was_away = False
         self.log_ends: dict[int, int] = {}  # where the client has met the log's end
         self.lost: set[int] = set()  # partitions whose position is not, or no more, in the log
@@ -56,12 +57,7 @@ class ClientEvents:
             )
 
     def records_of(self, messages: list[Message]) -> list[Message]:
-        """
-        Return the records; note everything else.
-
-        Raises:
-            ConfigError, RefusedError: The broker refuses the settings or us.
-        """
+        """Return the records; note everything else."""
         if not self.failed and not any(map(Message.error, messages)):
             return messages
         return [message for message in messages if self._is_record(message)]
@@ -73,12 +69,13 @@ class ClientEvents:
         self.failed.discard(partition)
 
     def _is_record(self, message: Message) -> bool:
+        partition = None if message.topic() is None else message.partition()  # of a group's error, it would be 0
         # After an error the client misreads what follows in the partition, down to offsets that do not exist.
-        if message.partition() in self.failed:
+        if partition in self.failed:
             return False
         if (error := message.error()) is None:
             return True
-        self._note(error, message.partition(), message.offset())
+        self._note(error, partition, message.offset())
         return False
 
     def _note(self, error: KafkaError, partition: int | None, offset: int | None) -> None:
@@ -92,9 +89,9 @@ class ClientEvents:
             self.lost.add(partition)
         else:
             found = explain(error, self._kafka, f"read topic {self._kafka.topic}")
-            if isinstance(found, (ConfigError, RefusedError)):
-                raise found
-            if partition is None or code in UNKNOWN_TOPIC:
-                structlog.get_logger().warning(found.message, hint=found.hint)
+            if partition is not None and code not in UNKNOWN_TOPIC:
+                self.failed.add(partition)  # also where a fetch is refused, which the client says only once
+            elif isinstance(found, (ConfigError, RefusedError)):
+                self.refusal = found
             else:
-                self.failed.add(partition)
+                structlog.get_logger().warning(found.message, hint=found.hint)

@@ -12,7 +12,7 @@ from itertools import groupby
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
-from common.errors import OutageError
+from common.errors import ConfigError, OutageError
 from common.kafka_client import client_log, explain
 from common.settings import Settings
 from common.telemetry import REBALANCES
@@ -90,7 +90,7 @@ class KafkaSource:
             At most one slice per partition; each begins where the last one ended. Messages of partitions that were
             given up meanwhile are not in them.
         Raises:
-            ConfigError: The broker refuses us.
+            ConfigError, RefusedError: The broker refuses us.
             MembershipLostError: This client can go on no more.
             BooksError: Kafka holds another record where the last one was taken.
             TopicReplacedError: So it does, and the topic is another one.
@@ -107,7 +107,10 @@ class KafkaSource:
         self._pass_to_log_ends(parts)
         finished = [self._finish(partition, reading) for partition, reading in parts.items()]
         self._search_failed()
-        return [part for part in finished if part is not None]
+        slices = [part for part in finished if part is not None]
+        if not slices:  # otherwise they would be lost
+            self._raise_refusal()
+        return slices
 
     @property
     def stuck(self) -> set[int]:
@@ -173,6 +176,7 @@ class KafkaSource:
             place.offset = 0
         self._consumer.incremental_assign(partitions)
         self._consumer.pause(partitions)
+        self._events.refusal = None
         for place in partitions:
             self._forget(place.partition)
             self.unplaced.add(place.partition)
@@ -246,11 +250,22 @@ class KafkaSource:
             else:
                 self._events.forget(partition)
 
+    def _raise_refusal(self) -> None:
+        """Raise what the broker refuses: once; while no partition is ours, again and again, as the client does not."""
+        if (refusal := self._events.refusal) is not None:
+            if self._positions or self.unplaced:
+                self._events.refusal = None
+            raise refusal
+
     def _pass_unreadable(self) -> list[Slice]:
         """Return what is known to be unreadable; behind it, reading goes on."""
         slices = []
         for partition in self._unreadable.partitions:
-            part = self._unreadable.take(partition, self._positions[partition], self._max_batch)
+            try:
+                part = self._unreadable.take(partition, self._positions[partition], self._max_batch)
+            except ConfigError as error:  # it is searched for again; what others have is handed out
+                self._events.refusal = error
+                continue
             if part is not None:
                 self._positions[partition] = part.to_offset
                 slices.append(part)

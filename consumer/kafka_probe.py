@@ -48,7 +48,7 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
                     problem = explain(said, settings.kafka, f"read topic {topic}")
                     if isinstance(problem, (ConfigError, RefusedError)):
                         raise problem
-                    if said.code() in TRANSIENT:
+                    if said.code() in TRANSIENT or message.topic() is None:  # of the group, with 0 as its partition
                         continue
                 elif (other := evidence.find_other([message])) is not None:  # type: ignore[list-item]  # it has a place
                     found[other.partition()] = other.offset()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Final
 
 import structlog
@@ -105,7 +106,7 @@ class _Search:
         self._wait_s = wait_s
         self._given_up = threading.Event()
         self._found: Future[UnreadableBatch | None] = Future()
-        threading.Thread(target=self._run, name="search", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._run,), name="search", daemon=True).start()
 
     @property
     def is_done(self) -> bool:
