@@ -51,8 +51,8 @@ LOST_PLACE: Final = {
 
 REPEAT_S: Final = 10.0  # an outage is told when its cause changes, and this often
 CORRECT: Final = (
-    "Correct the kafka section of the settings (addresses, as the broker's certificate names them; librdkafka options;"
-    " rights of the user)."
+    "Correct the kafka section of the settings: the addresses must be those in the broker's certificate, the librdkafka"
+    " options must fit the broker, and the user needs rights."
 )
 
 
@@ -176,7 +176,7 @@ def explain(
     return OutageError(
         message,
         hint="Check that the broker runs, that HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS is an address it advertises, and that"
-        " security.protocol in kafka.librdkafka is what it speaks there.",
+        " security.protocol in kafka.librdkafka is what it expects there.",
     )
 
 

@@ -146,7 +146,7 @@ def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> 
         try:
             return main()
         except KeyboardInterrupt:
-            raise StoppedError("stopped by Ctrl-C", hint="Nothing is left half done; run it again.") from None
+            raise StoppedError("stopped by Ctrl-C", hint="Nothing is half done; run it again.") from None
     except HeartbeatError as error:
         if not structlog.is_configured():  # the settings that say how to log are what is wrong
             configure_logging(Logging(), service=service, out=out)

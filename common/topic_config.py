@@ -13,7 +13,7 @@ SOURCES: Final = {
     "max.message.bytes": "kafka.max_message_bytes",
 }
 MEANINGS: Final = {
-    TIMESTAMP_TYPE: "records have their senders' times, so a timestamp is judged by the later of that and our clock",
+    TIMESTAMP_TYPE: "records have their senders' times; timestamps are compared with the later of that and our clock",
     "cleanup.policy": "compaction deletes all but the newest message of each customer, also before they are read",
 }
 
@@ -47,7 +47,7 @@ def differences(kafka: Kafka, partitions: int, found: Mapping[str, str | None]) 
             f"{topic} has {partitions} partitions, and kafka.partitions is {kafka.partitions}",
             f"Add partitions with `kafka-topics.sh --bootstrap-server {kafka.bootstrap_servers} --alter {command}`."
             if partitions < kafka.partitions
-            else f"Partitions cannot be taken away; set HEARTBEAT_KAFKA__PARTITIONS={partitions}.",
+            else f"Partitions cannot be removed; set HEARTBEAT_KAFKA__PARTITIONS={partitions}.",
         )
     for name, wanted in wanted_config(kafka).items():
         value = found.get(name)

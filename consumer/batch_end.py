@@ -128,5 +128,5 @@ class _Finder:
     def _stuck(self) -> OutageError:
         return OutageError(
             f"cannot {self._tried}: {self._words}",
-            hint="The partition waits there and is tried again; look at the broker's log and disk.",
+            hint="The partition waits there, and reading is tried again; check the broker's log and disk.",
         )

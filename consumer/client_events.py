@@ -53,7 +53,7 @@ class ClientEvents:
         if self._fatal is not None:
             raise MembershipLostError(
                 f"cannot stay in group {self._kafka.group_id}: {self._fatal.str()}",
-                hint="The broker forgot the group, or was made anew; the consumer joins again.",
+                hint="The broker lost the group, or its data; the consumer joins again.",
             )
 
     def records_of(self, messages: list[Message]) -> list[Message]:

@@ -42,8 +42,8 @@ class RecordReplacedError(BooksError):
             f"cannot go on in {topic}[{partition}]: Kafka's log was cut and has grown again, it holds another record at"
             f" offset {offset} than the one that was taken from there",
             hint="Kafka lost records that are stored here, for example by a restored volume, and gave their offsets to"
-            " new ones, which are not stored. Copy those if they matter, delete the topic and let it be made again,"
-            " then start.",
+            " new ones, which are not stored. Copy those if they matter, delete the topic, then start the consumer,"
+            " which makes it again.",
         )
 
 
@@ -67,5 +67,5 @@ class NoLeaderError(OutageError):
     def __init__(self, topic: str, partitions: Iterable[int]) -> None:
         super().__init__(
             f"cannot read {topic}[{', '.join(map(str, sorted(partitions)))}]: no leader answers for it",
-            hint="Other partitions are read meanwhile; look after the broker that holds this one.",
+            hint="The other partitions are read meanwhile; start or repair the broker that holds these.",
         )

@@ -26,9 +26,11 @@ CONNECT_MISTAKES: Final = {
     "no such (database|user)": "Add it to the connection pooler's configuration, or correct the POSTGRESQL_ variables.",
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
-MISSING_SCHEMA_HINT: Final = "Apply the schema: psql -f db/schema.sql; the consumer goes on by itself."
+MISSING_SCHEMA_HINT: Final = (
+    "As the owner of the tables, apply db/schema.sql and db/roles.sql by psql; the consumer goes on by itself."
+)
 LOCKED_HINT: Final = (
-    "It is tried again. Another session holds a lock; if a transaction was forgotten, pg_stat_activity shows it (state"
+    "Another session holds a lock; it is tried again. If a transaction was forgotten, pg_stat_activity shows it (state"
     " 'idle in transaction')."
 )
 
@@ -64,7 +66,7 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
                 return ConfigError(f"cannot connect to {where} as {credentials.username}: {reason}", hint=hint)
         return OutageError(
             f"cannot {tried} in {where}: {reason}",
-            hint="Check that it runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address.",
+            hint="Check that PostgreSQL runs and that HEARTBEAT_POSTGRESQL__HOST and __PORT are its address.",
         )
     words = one_line(error)
     state = error.sqlstate or type(error).__name__
@@ -73,7 +75,8 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
     if isinstance(error, pg.InsufficientPrivilege):
         return OutageError(
             f"cannot {tried} in {where} as {credentials.username}: {words}",
-            hint="Give the role its rights back (db/roles.sql); the consumer goes on by itself.",
+            hint="As the owner of the tables, apply db/roles.sql, which gives the role its rights; the consumer goes on"
+            " by itself.",
         )
     hint = "Nothing is lost, the messages wait in Kafka; the consumer retries until it succeeds."
     if isinstance(error, pg.LockNotAvailable):

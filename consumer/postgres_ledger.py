@@ -89,15 +89,15 @@ def read(
                     partition=partition,
                     expected=expected,
                     hint="Kafka lost records that are stored here, for example by a restored volume. New ones would get"
-                    " offsets that were used before: delete the topic and let it be made again, then start.",
+                    " offsets that were used before: delete the topic, then start the consumer, which makes it again.",
                 )
             if expected < low:
                 if not skip_expired:
                     raise BooksError(
                         f"cannot read {topic.name}[{partition}]: {low - expected} messages, offsets {expected} to"
                         f" {low - 1}, were dropped by Kafka before they were read",
-                        hint="They are gone. To go on behind them, counted as expired, set"
-                        " HEARTBEAT_CONSUMER__SKIP_EXPIRED=true.",
+                        hint="They are lost. To go on after them, counted as expired, set"
+                        " HEARTBEAT_CONSUMER__SKIP_EXPIRED=true for one start.",
                     )
                 connection.execute(
                     SKIP_EXPIRED, {"generation": generation, "partition": partition, "next": expected, "low": low}
@@ -161,8 +161,8 @@ def _number(connection: Connection, topic: TopicIdentity) -> int:
         raise ConfigError(
             f"cannot number topic {topic.name}: {LAST_GENERATION} topics were read into this database, and none of them"
             " can be forgotten",
-            hint="A number is free again once a topic was made again and retention has dropped all rows of the old one:"
-            " shorten consumer.retention_days, or use another database.",
+            hint="The number of a deleted topic is free again once retention has dropped all its rows: shorten"
+            " consumer.retention_days, or use another database.",
         )
     connection.execute(NUMBER_TOPIC, (free[0], topic.topic_id, topic.name))
     return int(free[0])

@@ -46,7 +46,7 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         structlog.get_logger().warning(
             "development password in use",
             host=settings.postgresql.host,
-            hint="Anybody can read it in the committed .env. Set another one: docs/production.md, Secrets.",
+            hint="Anybody can read it in the committed .env. Set another one, as docs/production.md says in Secrets.",
         )
     ensure_topic(settings.kafka, stop)
     maintenance = Maintenance(settings, credentials)
