@@ -9,6 +9,7 @@ again later.
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ class Maintenance:
         self._session = Session(settings, credentials, "heartbeat-maintenance", LIMITS)
         self._log = structlog.get_logger()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
+        self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="maintenance", daemon=True)
         self._connection = Step("connection", ROLLUP_EVERY_S, self._connect)
         every, old = STORAGE_EVERY_S, self.drop_rows
         self.steps = [

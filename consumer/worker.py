@@ -70,6 +70,7 @@ class Worker:
         self._writers = Writers(stores)
         self._write_failed = False
         self._has_worked = False
+        self._revoke_s = REVOKE_S
         self._generation = 0
 
     def run(self, stop: Stop) -> None:
@@ -88,7 +89,8 @@ class Worker:
     def _run_source(self, stop: Stop) -> None:
         """Run one group session: until the end, or until the topic turns out to be another one."""
         self._report.forget_offsets()
-        source = self._open_source(lambda: self._writers.wait(REVOKE_S))
+        self._revoke_s = REVOKE_S
+        source = self._open_source(lambda: self._writers.wait(self._revoke_s))
         try:
             try:
                 self._subscribe(source, stop)
@@ -96,6 +98,7 @@ class Worker:
                 self._settle(source, DRAIN_S)
                 self._report.flush(source)
             finally:
+                self._revoke_s = 0.0  # what has not ended by now is not waited for once more
                 _close(source)
         except (TopicReplacedError, MembershipLostError) as error:
             structlog.get_logger().warning(error.message, hint=error.hint)

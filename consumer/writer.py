@@ -33,7 +33,7 @@ class Writer:
         self._asked: Future[Any] | None = None
         self._asked_at = 0.0
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        threading.Thread(target=self._run, name="writer", daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._run,), name="writer", daemon=True).start()
 
     @property
     def is_idle(self) -> bool:

@@ -75,7 +75,7 @@ class Writers:
 
     def wait(self, timeout_s: float) -> None:
         """Wait until all writes have ended, at most so long; they are still to be taken by `ended`."""
-        wait([write.future for write in self._writes], timeout_s)
+        wait([write.future for write in tuple(self._writes)], timeout_s)  # a group that is left calls from its thread
 
     def close(self) -> None:
         """Close the connections on which nothing is under way; a call that hangs ends with the process."""

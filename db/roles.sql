@@ -96,7 +96,9 @@ GRANT USAGE ON SCHEMA :schema TO :"consumer", :"reader";
 -- Rights on the parent hold for each day's partition. UPDATE on kafka_topics is what LOCK TABLE asks for.
 ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_verifier';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
-GRANT SELECT, INSERT ON rejected_heartbeats TO :"consumer";
+-- Not rejected_at: the oldest go first, and nobody may make his own rows the newest for ever.
+GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)
+    ON rejected_heartbeats TO :"consumer";
 GRANT SELECT ON retention_floor TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";

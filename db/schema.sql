@@ -217,14 +217,14 @@ REVOKE EXECUTE ON FUNCTION rejected_turn FROM PUBLIC;
 COMMENT ON FUNCTION rejected_turn IS 'Waits for the turn with the quarantine, and keeps it until the transaction ends';
 
 -- Deletes the oldest messages until the rest takes no more than max_bytes, whatever their age: a flood must not fill the
--- disk. At most so many at a time, and a gigabyte. 64 MiB of the newest are always kept, also from a stolen role.
+-- disk. At most so many at a time, and a gigabyte. What retention_floor.rejected_max_bytes holds is always kept.
 -- Nothing is measured while all files together are smaller than that (they do not shrink when rows are deleted). Up to
 -- 4,000 pages of rows (some 100,000 messages; large payloads lie elsewhere) are measured exactly, more by a sample.
 CREATE OR REPLACE FUNCTION bound_rejected(max_bytes bigint, most integer DEFAULT 50000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
 DECLARE
-    allowed bigint := greatest(max_bytes, 64 * 1024 * 1024);
+    allowed bigint := greatest(max_bytes, (SELECT rejected_max_bytes FROM retention_floor), 64 * 1024 * 1024);
     on_disk bigint := pg_total_relation_size('rejected_heartbeats');
     pages bigint := pg_relation_size('rejected_heartbeats') / current_setting('block_size')::integer;
     percent float8 := least(100, 100.0 * 4000 / greatest(pages, 1));
@@ -769,7 +769,10 @@ CREATE TABLE IF NOT EXISTS retention_floor (
     rejected_retention_days integer NOT NULL DEFAULT 1 CHECK (rejected_retention_days >= 1),
     rollup_retention_days   integer NOT NULL DEFAULT 1 CHECK (rollup_retention_days >= 1)
 );
+ALTER TABLE retention_floor ADD COLUMN IF NOT EXISTS
+    rejected_max_bytes bigint NOT NULL DEFAULT 1073741824 CHECK (rejected_max_bytes >= 67108864);
 INSERT INTO retention_floor DEFAULT VALUES ON CONFLICT DO NOTHING;
+COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'So many bytes of the newest quarantined messages are always kept, whatever their age';
 COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept, whatever a consumer asks for; 1: today and yesterday (UTC)';
 
 CREATE OR REPLACE FUNCTION retention_limit(setting text, keep_days integer) RETURNS timestamptz

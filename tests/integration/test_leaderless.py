@@ -1,8 +1,10 @@
 """A partition whose broker is away waits for it; the others go on."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from local import kafka as local_kafka
@@ -12,6 +14,21 @@ from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 
 pytestmark = [pytest.mark.integration]
+
+
+def make_groups_on(kafka: KafkaServer) -> None:
+    """Have the broker's groups kept on the only broker there is."""
+    client = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "first"})
+    try:
+        eventually(lambda: has_coordinator(client), 60, "the groups have a coordinator")
+    finally:
+        client.close()
+
+
+def has_coordinator(client: Consumer) -> bool:
+    with contextlib.suppress(KafkaException):
+        return bool(client.committed([TopicPartition("heartbeats", 0)], timeout=5))
+    return False
 
 
 def test_partition_without_a_leader_does_not_hold_up_the_others(
@@ -24,11 +41,12 @@ def test_partition_without_a_leader_does_not_hold_up_the_others(
     voters = {"controller.quorum.voters": f"1@127.0.0.1:{controller}"}
     listeners = f"PLAINTEXT://127.0.0.1:{first},CONTROLLER://127.0.0.1:{controller}"
     other = {"process.roles": "broker", "node.id": "2", "listeners": f"PLAINTEXT://127.0.0.1:{second}"}
-    with (
-        KafkaServer(tmp_path / "1", first, settings={**voters, "listeners": listeners}) as kafka,
-        KafkaServer(tmp_path / "2", second, settings={**voters, **other}) as broker,
-    ):
+    broker = KafkaServer(tmp_path / "2", second, settings={**voters, **other})
+    with contextlib.ExitStack() as servers:
+        kafka = servers.enter_context(KafkaServer(tmp_path / "1", first, settings={**voters, "listeners": listeners}))
         topic = Topic(kafka, "heartbeats")
+        make_groups_on(kafka)  # the groups' own topic has one replica; it must not be on the broker that goes away
+        servers.enter_context(broker)
         admin = topic.admin
         created = NewTopic(topic.name, num_partitions=3, replica_assignment=[[1], [1], [2]])
         admin.create_topics([created])[topic.name].result()

@@ -21,6 +21,7 @@ FROM generate_series(%s::bigint, %s) AS n
 SIZE: Final = """
 SELECT count(*), min("offset"), sum(150 + pg_column_size(reason) + pg_column_size(payload)) FROM rejected_heartbeats
 """
+LOWER_FLOOR: Final = "UPDATE retention_floor SET rejected_max_bytes = %s"
 DROPPED: Final = "SELECT rejected_dropped FROM kafka_ledger"
 
 
@@ -44,6 +45,8 @@ def test_oldest_messages_go_in_bites_and_are_tallied(database: Database) -> None
         database.query(FILL, os.urandom(JUNK), number, number)
     kept = LEAST // JUNK
 
+    assert bound(database, 1) == 0  # the floor keeps a gigabyte, whatever a consumer asks for
+    database.query(LOWER_FLOOR, LEAST)
     assert bound(database, 2 * LEAST) == 0
     assert bound(database, 1, most=5) == 5
     with database.connect() as other, other.transaction():
@@ -59,6 +62,7 @@ def test_many_small_messages_are_measured_by_a_sample(database: Database) -> Non
     rows = 350_000
     open_books(database, rows)
     database.query(FILL, os.urandom(100), 0, rows - 1)
+    database.query(LOWER_FLOOR, LEAST)
     dropped = 0
     while number := bound(database, LEAST):
         dropped += number
@@ -74,6 +78,7 @@ def test_flood_of_junk_is_bounded_while_good_rows_are_stored(
 ) -> None:
     """The writer itself bounds it: until the next maintenance, more may come than the disk has room for."""
     topic.create()
+    database.query(LOWER_FLOOR, LEAST)
     good = heartbeats(300)
     topic.send((os.urandom(10), os.urandom(JUNK)) if n % 3 else (None, encode(good[n])) for n in range(300))
     consumer = start("consumer", HEARTBEAT_CONSUMER__REJECTED_MAX_BYTES=str(LEAST), HEARTBEAT_CONSUMER__MAX_BATCH="20")

@@ -79,10 +79,13 @@ REFUSED = [
     "DELETE FROM heartbeats", "DELETE FROM heartbeats_default", "TRUNCATE heartbeats", "UPDATE heartbeats SET id = 0",
     "DELETE FROM rejected_heartbeats", "TRUNCATE rejected_heartbeats", "DELETE FROM heartbeats_per_minute",
     "INSERT INTO heartbeats_horizon VALUES (true, 'infinity')", "DELETE FROM heartbeats_outdated",
+    "UPDATE retention_floor SET rejected_max_bytes = 67108864",
+    "INSERT INTO rejected_heartbeats SELECT 7, 'x', 1, 7, NULL, 'x', 1, 'not_json', '2999-01-01', now()",
 ]  # fmt: skip
 HARMLESS = [
     "SELECT release_rejected(array_agg(id)) FROM rejected_heartbeats",
     "SELECT drop_heartbeats_day('-infinity')",
+    "SELECT bound_rejected(1)",
     "INSERT INTO heartbeats_touched VALUES ('infinity', '-infinity', -1), (now(), '-infinity', -1)",
     "SELECT refresh_rollups()",
 ]
