@@ -214,6 +214,7 @@ def test_right_that_is_taken_away_is_waited_for(start: StartService, topic: Topi
     with database.connect() as admin:
         admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
         admin.execute(f"GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {role}")
+        admin.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role}")
         consumer = start("consumer", POSTGRESQL_USERNAME=role, POSTGRESQL_PASSWORD="secret")
         topic.send_heartbeats(100)
         eventually(lambda: database.count() == 100)

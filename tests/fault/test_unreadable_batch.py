@@ -73,7 +73,7 @@ def test_zstd_bomb_is_quarantined_and_its_neighbours_are_stored(
     assert consumer.stop() == 0
     (line,) = [event for event in consumer.events() if event["level"] == "error"]
     assert (line["topic"], line["partition"], line["from_offset"], line["to_offset"]) == (topic.name, 0, 10, 10)
-    assert lines(consumer, "warning") == []
+    assert [line for line in lines(consumer, "warning") if not line.startswith(f"topic {topic.name} has")] == []
     replay = start("consumer", "replay")
     assert replay.wait() == 0
     assert quarantined(database) == [10]
@@ -161,6 +161,7 @@ def test_unreadable_batch_behind_markers_and_an_aborted_transaction_is_passed(
             producer.produce(topic.name, encode(row), partition=0)
         producer.flush(20)
         end(20)
+    eventually(lambda: topic.ends(1) == {0: 24}, what="the last marker is written, which the client does not wait for")
     send_batch(topic, heartbeats(8), codec="lz4")
     flip_bit(topic, 24, at=61 + 20)
     behind = topic.send_heartbeats(5, seed=4)

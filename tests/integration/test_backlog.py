@@ -168,6 +168,7 @@ def test_only_the_owner_gets_any_day_made(database: Database) -> None:
     day = NOW.date()
     with database.connect() as connection:
         connection.execute(f"CREATE ROLE {role}")
+        connection.execute(f"GRANT EXECUTE ON FUNCTION make_heartbeats_partition TO {role}")
         try:
             connection.execute(f"SET SESSION AUTHORIZATION {role}")
             made = [
@@ -178,6 +179,7 @@ def test_only_the_owner_gets_any_day_made(database: Database) -> None:
             own = connection.execute("SELECT make_heartbeats_partition(%s)", (day + 9 * DAY,)).fetchone()
         finally:
             connection.execute("RESET SESSION AUTHORIZATION")
+            connection.execute(f"DROP OWNED BY {role}")
             connection.execute(f"DROP ROLE {role}")
 
     assert made == [(False,), (False,), (True,)]
