@@ -31,7 +31,7 @@ class Source(Protocol):
     def displace(self) -> None: ...  # noqa: D102
     def place(self, positions: Mapping[int, Position]) -> None: ...  # noqa: D102
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]: ...  # noqa: D102
-    def log_ends(self) -> dict[int, int]: ...  # noqa: D102
+    def log_ends(self) -> dict[int, int | None]: ...  # noqa: D102
     def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 

@@ -154,8 +154,8 @@ class KafkaSource:
         """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""
         return self._offsets.ranges(partitions)
 
-    def log_ends(self) -> dict[int, int]:
-        """Return where the log of each assigned partition ends, as last known."""
+    def log_ends(self) -> dict[int, int | None]:
+        """Return where the log of each assigned partition ends, as last known; None where it is not known yet."""
         assigned = self._positions.keys() | self.unplaced
         fetched = set() if self._resting else self._positions.keys() - self._unreadable.partitions
         return self._offsets.ends(fetched, assigned - fetched)

@@ -43,9 +43,9 @@ class LogOffsets:
         lows, ends = (self._ask(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
         return {partition: (low, ends[partition]) for partition, low in lows.items() if partition in ends}
 
-    def ends(self, fetched: Collection[int], waiting: Collection[int]) -> dict[int, int]:
+    def ends(self, fetched: Collection[int], waiting: Collection[int]) -> dict[int, int | None]:
         """
-        Return where partitions' logs end, as last known.
+        Return where partitions' logs end, as last known; None where it is not known yet.
 
         Args:
             fetched: Partitions that are being read; the last fetch tells.
@@ -53,11 +53,12 @@ class LogOffsets:
         """
         for partition in fetched:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._kafka.topic, partition), cached=True)
-            self._ends[partition] = max(end, self._ends.get(partition, 0))
+            if end >= 0:
+                self._ends[partition] = max(end, self._ends.get(partition, 0))
         if waiting:
             self._ends |= self._admin.poll_ends(waiting)
-        self._ends = {p: end for p, end in self._ends.items() if p in fetched or p in waiting}
-        return dict(self._ends)
+        self._ends = {partition: end for partition, end in self._ends.items() if partition in {*fetched, *waiting}}
+        return {partition: self._ends.get(partition) for partition in (*fetched, *waiting)}
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""

@@ -17,7 +17,7 @@ INTERVAL_S: Final = 1.0
 class Source(Protocol):
     """What is asked of Kafka's end."""
 
-    def log_ends(self) -> dict[int, int]: ...  # noqa: D102
+    def log_ends(self) -> dict[int, int | None]: ...  # noqa: D102
     def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
 
 
@@ -36,22 +36,22 @@ class Lag:
         """Note the broker's time of the newest record of a committed batch; 0: it held none."""
         self._newest_stored = max(self._newest_stored, newest_ms / 1000)
 
-    def show(self, ends: Mapping[int, int], ledger: Mapping[int, int]) -> int | None:
+    def show(self, ends: Mapping[int, int | None], ledger: Mapping[int, int]) -> int | None:
         """
         Set the gauges.
 
         Args:
-            ends: By partition of ours, where Kafka's log ends.
+            ends: By partition of ours, where Kafka's log ends; None: not known yet.
             ledger: By partition, the next offset to read.
         Returns:
-            The records that wait; None if the ledger of none of the partitions is known yet.
+            The records that wait; None if of none of the partitions both are known yet.
         """
-        known = ends.keys() & ledger.keys()
+        known = {partition: end for partition, end in ends.items() if end is not None and partition in ledger}
         if ends and not known:
             LAG.set(math.nan)
             LAG_SECONDS.set(math.nan)
             return None
-        lag = sum(max(0, ends[partition] - ledger[partition]) for partition in known)
+        lag = sum(max(0, end - ledger[partition]) for partition, end in known.items())
         now = time.time()
         self._behind_since = (self._behind_since or now) if lag else None
         LAG.set(lag)
@@ -96,10 +96,10 @@ class Report:
         """Report now: the lag, the offsets that moved, and what was stored since the last time."""
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
-        ends = source.log_ends()
-        self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in ends}
-        lag = self._lag.show(ends, self._ledger)
-        if mirrored := {partition: offset for partition, offset in self._to_mirror.items() if partition in ends}:
+        assigned = source.log_ends()
+        self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in assigned}
+        lag = self._lag.show(assigned, self._ledger)
+        if mirrored := {partition: offset for partition, offset in self._to_mirror.items() if partition in assigned}:
             source.mirror(mirrored)
         self._to_mirror = {}
         if not self._stored and not self._rejected:

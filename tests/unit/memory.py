@@ -59,6 +59,7 @@ class MemorySource:
         self.turns: deque[Callable[[], object]] = deque([lambda: self.assign(topic.partitions)])
         self.outages: deque[HeartbeatError] = deque()  # of `subscribe` and `log_ranges`
         self.leaderless: set[int] = set()
+        self.unknown_ends: set[int] = set()
         self.gone: HeartbeatError | None = None  # what asking for the topic gives from now on
         self.reads = self.rests = self.displaced = 0
         self.mirrored: dict[int, int] = {}
@@ -124,9 +125,10 @@ class MemorySource:
         self._raise_outage()
         return {partition: (0, len(self._log.partitions[partition])) for partition in set(partitions) - self.leaderless}
 
-    def log_ends(self) -> dict[int, int]:
-        """Return where the log of each assigned partition ends."""
-        return {p: len(self._log.partitions[p]) for p in self._positions.keys() | self.unplaced}
+    def log_ends(self) -> dict[int, int | None]:
+        """Return where the log of each assigned partition ends; None where the test says that it is not known yet."""
+        assigned = self._positions.keys() | self.unplaced
+        return {p: None if p in self.unknown_ends else len(self._log.partitions[p]) for p in assigned}
 
     def unread(self) -> int:
         """Count what was not read yet."""
