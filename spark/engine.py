@@ -99,6 +99,7 @@ class Engine:
         patience_s = CUT_S
         try:
             stream.start()
+            self._has_worked = True
             while not stop.wait(LOOK_S):
                 stream.check()
                 if not self._look(job, stream):
@@ -127,7 +128,6 @@ class Engine:
         self._confirm_topic(topic, partitions)
         for partition, offset in replaced.items():
             raise RecordReplacedError(topic.name, partition, offset)
-        self._has_worked = True
         nexts = {partition: at.next_offset for partition, at in positions.items()}
         return Job(self._settings, self._credentials, topic, generation, nexts)
 
