@@ -7,8 +7,11 @@ therefore assigned paused and stays "unplaced" until `place()` brings its offset
 More than 250 lines: reading, rebalances and the ways back from an error share the partitions' positions.
 """
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import Final
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
@@ -19,13 +22,15 @@ from common.telemetry import REBALANCES
 from common.topic import Topic
 from consumer.batch import Slice, TopicIdentity
 from consumer.client_events import ClientEvents
-from consumer.errors import RecordReplacedError
+from consumer.errors import MembershipLostError, RecordReplacedError
 from consumer.kafka_options import consumer_options
 from consumer.log_offsets import LogOffsets
 from consumer.position import Evidence, Position
 from consumer.reading import Hole, Reading, set_aside_large
 from consumer.topic_identity import confirm, identify
 from consumer.unreadable import UnreadableBatches
+
+REJOIN_S: Final = 15.0  # longer than a group takes to give partitions to its members
 
 
 class KafkaSource:
@@ -50,6 +55,9 @@ class KafkaSource:
         self._max_wait_s = settings.consumer.max_wait_s
         self._kept_bytes = settings.consumer.max_payload_bytes
         self._resting = False
+        self._bare_since = (
+            math.inf
+        )  # monotonic: since all partitions were given up; inf: some are ours, or none ever was
         self.unplaced: set[int] = set()
         try:
             self._consumer = Consumer(
@@ -96,6 +104,7 @@ class KafkaSource:
             TopicReplacedError: So it does, and the topic is another one.
         """
         self._events.check()
+        self._check_group()
         self._wake()
         if passed := self._pass_unreadable():
             return passed
@@ -180,6 +189,8 @@ class KafkaSource:
         for place in partitions:
             self._forget(place.partition)
             self.unplaced.add(place.partition)
+        if partitions:
+            self._bare_since = math.inf
         REBALANCES.labels("assigned").inc(len(partitions))
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -191,7 +202,22 @@ class KafkaSource:
             self._forget(place.partition)
             self.unplaced.discard(place.partition)
         self._consumer.incremental_unassign(partitions)
+        if not (self._positions or self.unplaced):
+            self._bare_since = min(self._bare_since, time.monotonic())
         REBALANCES.labels("revoked").inc(len(partitions))
+
+    def _check_group(self) -> None:
+        """
+        Begin anew once all partitions were given up and none has come for a while.
+
+        After the loss of a broker, a client was seen to wait for ever. Where others own the partitions by now, joining
+        once more costs a moment, and the next client waits as long as it takes.
+        """
+        if time.monotonic() - self._bare_since > REJOIN_S:
+            raise MembershipLostError(
+                f"no partition from group {self._kafka.group_id} for {REJOIN_S:g} s after all were given up",
+                hint="The consumer joins again; a consumer more than there are partitions stays without one.",
+            )
 
     def _forget(self, partition: int) -> None:
         self._positions.pop(partition, None)
