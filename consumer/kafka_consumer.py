@@ -146,6 +146,7 @@ class KafkaSource:
 
     def place(self, positions: Mapping[int, Position]) -> None:
         """Start reading partitions at these positions, if they are still ours and unplaced."""
+        self._consume(1, 0)  # a rebalance that waits is served first: none may begin between a seek and its second way
         placed = self.unplaced & positions.keys()
         for partition in placed:
             self._positions[partition] = positions[partition].next_offset

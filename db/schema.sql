@@ -767,10 +767,9 @@ CREATE TABLE IF NOT EXISTS retention_floor (
     only_row                boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     retention_days          integer NOT NULL DEFAULT 1 CHECK (retention_days >= 1),
     rejected_retention_days integer NOT NULL DEFAULT 1 CHECK (rejected_retention_days >= 1),
-    rollup_retention_days   integer NOT NULL DEFAULT 1 CHECK (rollup_retention_days >= 1)
+    rollup_retention_days   integer NOT NULL DEFAULT 1 CHECK (rollup_retention_days >= 1),
+    rejected_max_bytes      bigint  NOT NULL DEFAULT 1073741824 CHECK (rejected_max_bytes >= 67108864)
 );
-ALTER TABLE retention_floor ADD COLUMN IF NOT EXISTS
-    rejected_max_bytes bigint NOT NULL DEFAULT 1073741824 CHECK (rejected_max_bytes >= 67108864);
 INSERT INTO retention_floor DEFAULT VALUES ON CONFLICT DO NOTHING;
 COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'So many bytes of the newest quarantined messages are always kept, whatever their age';
 COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept, whatever a consumer asks for; 1: today and yesterday (UTC)';
