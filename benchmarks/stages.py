@@ -14,12 +14,12 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from benchmarks.stack import PARTITIONS, Stack, readings, stack
 from common.event import MAX_FUTURE
+from common.kafka_options import OWN_OPTIONS
 from common.runtime import prepare_for_batches
-from common.validation import Decode
-from consumer.batch import Batch, Slice
-from consumer.kafka_options import OWN_OPTIONS
-from consumer.postgres_rows import block
 from consumer.reading import Reading
+from store.batch import Batch, Slice
+from store.rows import block
+from store.validation import Decode
 
 TOPIC: Final = "stages"
 BATCH: Final = 10_000

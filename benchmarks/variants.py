@@ -14,7 +14,7 @@ import psycopg
 
 from benchmarks.drain import COPY, DUMP, TOPIC, Run, arguments, drain
 from benchmarks.stack import Stack, readings, stack
-from consumer.postgres_rows import COPY_HEARTBEATS, block, row
+from store.rows import COPY_HEARTBEATS, block, row
 
 ROWS: Final = """
 SELECT id, (extract(epoch FROM "timestamp") * 1000000)::bigint, heart_rate, customer_id FROM heartbeats

@@ -4,6 +4,8 @@ The errors a person may see: one line that says what was tried, one HINT line th
 Everything raised on purpose derives from `HeartbeatError`; the exit code belongs to the class.
 """
 
+from collections.abc import Iterable
+
 from common.secrets import without_secrets
 from common.text import visible
 
@@ -53,6 +55,26 @@ class BooksError(HeartbeatError):
     """Kafka and the ledger contradict each other: going on could lose or repeat heartbeats, so the service stops."""
 
     exit_code = 3
+
+
+class TopicReplacedError(HeartbeatError):
+    """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
+
+
+class NoLeaderError(OutageError):
+    """
+    Partitions cannot be read, since no broker leads them now; the others can.
+
+    Args:
+        topic: Its name.
+        partitions: Those without a leader.
+    """
+
+    def __init__(self, topic: str, partitions: Iterable[int]) -> None:
+        super().__init__(
+            f"cannot read {topic}[{', '.join(map(str, sorted(partitions)))}]: no leader answers for it",
+            hint="The other partitions are read meanwhile; start or repair the broker that holds these.",
+        )
 
 
 class StoppedError(HeartbeatError):

@@ -8,13 +8,13 @@ from pathlib import Path
 from common import runtime
 from common.command_line import service_parser
 from common.settings import Settings, load, load_credentials
-from common.validation import Decode
-from consumer import replay, verify
 from consumer.kafka_consumer import KafkaSource
-from consumer.old_rows import OldRows
-from consumer.postgres_store import PostgresStore
-from consumer.service import storing
 from consumer.worker import Worker
+from store import replay, verify
+from store.old_rows import OldRows
+from store.postgres import PostgresStore
+from store.service import storing
+from store.validation import Decode
 
 SERVICE = "consumer"
 

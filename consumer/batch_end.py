@@ -13,8 +13,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from common.errors import ConfigError, OutageError, RefusedError
 from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
+from common.kafka_options import consumer_options
 from common.settings import Options, Settings
-from consumer.kafka_options import consumer_options
 
 # What the client says of a batch that it cannot unpack or that fails its checksum. A format that it does not know is
 # not meant: another client may know it, and quarantine would leave nothing of a whole topic.

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from consumer.batch import Batch, Rejected, Slice, TopicIdentity
-from consumer.position import Position
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Rejected, Slice
+from store.position import Position
 
 
 class Stop(Protocol):

@@ -17,18 +17,19 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, Topic
 
 from common.errors import ConfigError, OutageError
 from common.kafka_client import client_log, explain
+from common.kafka_options import consumer_options
+from common.log_offsets import LogOffsets
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
-from consumer.batch import Slice, TopicIdentity
+from common.topic_identity import TopicIdentity, confirm, identify
 from consumer.client_events import ClientEvents
-from consumer.errors import MembershipLostError, RecordReplacedError
-from consumer.kafka_options import consumer_options
-from consumer.log_offsets import LogOffsets
-from consumer.position import Evidence, Position
+from consumer.errors import MembershipLostError
 from consumer.reading import Hole, Reading, set_aside_large
-from consumer.topic_identity import confirm, identify
 from consumer.unreadable import UnreadableBatches
+from store.batch import Slice
+from store.errors import RecordReplacedError
+from store.position import Evidence, Position
 
 REJOIN_S: Final = 15.0  # longer than a group takes to give partitions to its members
 

@@ -8,9 +8,9 @@ on its way here looks the same, so a hole is believed only when a second reading
 from collections.abc import Sequence
 
 from common.event import MAX_EVENT_BYTES
-from common.reasons import Reason
-from consumer.bad_record import BadRecord
-from consumer.batch import Record
+from store.bad_record import BadRecord
+from store.batch import Record
+from store.reasons import Reason
 
 Hole = tuple[int, int]  # from the first missing offset to the next record's
 

@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 
 from common.errors import OutageError
-from common.reasons import Reason
 from common.settings import Settings
-from consumer.bad_record import BadRecord
-from consumer.batch import Slice
 from consumer.batch_end import UnreadableBatch, find
+from store.bad_record import BadRecord
+from store.batch import Slice
+from store.reasons import Reason
 
 RETRY_S: Final = 10.0
 AT_ONCE: Final = threading.BoundedSemaphore(4)  # searches; each may unpack a large batch, which takes memory

@@ -17,22 +17,16 @@ from typing import Final
 
 import structlog
 
-from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
+from common.errors import ConfigError, HeartbeatError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
+from common.outage import Outage
 from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, Health
-from common.validation import Decode
-from consumer.batch import Batch, Slice
 from consumer.ends import Source, Stop, Store
-from consumer.errors import (
-    LogEndsEarlyError,
-    MembershipLostError,
-    NoLeaderError,
-    PredecessorFailedError,
-    StaleOwnerError,
-    TopicReplacedError,
-)
-from consumer.outage import Outage
+from consumer.errors import MembershipLostError, PredecessorFailedError
 from consumer.report import Report
 from consumer.writers import Write, Writers
+from store.batch import Batch, Slice
+from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.validation import Decode
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
 # A stop waits this long for the last writes, then for the group; together less than compose's stop_grace_period.

@@ -7,11 +7,12 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumer.batch import Batch, Rejected, TopicIdentity
+from common.topic_identity import TopicIdentity
 from consumer.ends import Source, Store
 from consumer.errors import PredecessorFailedError
-from consumer.position import Position
 from consumer.writer import Writer
+from store.batch import Batch, Rejected
+from store.position import Position
 
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 

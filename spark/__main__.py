@@ -8,9 +8,9 @@ from pyspark.sql import SparkSession
 
 from common import runtime
 from common.command_line import service_parser
-from consumer.service import storing
 from spark.engine import Engine
 from spark.session import open_session
+from store.service import storing
 
 SERVICE = "spark"
 

@@ -9,26 +9,20 @@ import structlog
 from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
-from common.errors import ConfigError, OutageError, RefusedError
+from common.errors import ConfigError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
+from common.outage import Outage
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
-from consumer.batch import TopicIdentity
-from consumer.errors import (
-    LogEndsEarlyError,
-    NoLeaderError,
-    RecordReplacedError,
-    StaleOwnerError,
-    TopicReplacedError,
-)
+from common.topic_identity import TopicIdentity
 from consumer.kafka_consumer import KafkaSource
-from consumer.kafka_probe import find_replaced
-from consumer.old_rows import OldRows
-from consumer.outage import Outage
-from consumer.postgres_store import PostgresStore
 from spark.report import Report
 from spark.stream import Stream
 from spark.task import Job
+from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
+from store.kafka_probe import find_replaced
+from store.old_rows import OldRows
+from store.postgres import PostgresStore
 
 LOOK_S: Final = 1.0
 DRAIN_S: Final = 30.0  # a stop waits this long for the micro-batch under way; compose's stop_grace_period is longer

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from common.telemetry import REJECTED, STORED
-from consumer.old_rows import OldRows
-from consumer.report import Lag
 from spark.stream import MicroBatch
+from store.lag import Lag
+from store.old_rows import OldRows
 
 
 class Report:

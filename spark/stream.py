@@ -18,13 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
-from common.validation import Decode
-from consumer.batch import Batch, Slice
-from consumer.errors import StaleOwnerError
-from consumer.postgres_store import Confirm, PostgresStore
 from spark.records import COLUMNS
 from spark.session import read_kafka
 from spark.task import ANYWHERE, OUTCOME_SQL, Job, Outcome, store
+from store.batch import Batch, Slice
+from store.errors import StaleOwnerError
+from store.postgres import Confirm, PostgresStore
+from store.validation import Decode
 
 NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
 # As Kafka's Java client says it, deep in the causes of what Spark reports.

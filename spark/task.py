@@ -15,16 +15,16 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError
+from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, TopicReplacedError
 from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import Topic
-from common.validation import Decode
-from consumer.batch import Batch, Rejected, TopicIdentity
-from consumer.errors import StaleOwnerError, TopicReplacedError
-from consumer.postgres_store import PostgresStore
-from consumer.topic_identity import confirm
+from common.topic_identity import TopicIdentity, confirm
 from spark.records import Row, batch_of, rows_of
+from store.batch import Batch, Rejected
+from store.errors import StaleOwnerError
+from store.postgres import PostgresStore
+from store.validation import Decode
 
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin, whose session is then ended
 ANYWHERE: Final = (0, 1 << 40)  # all offsets that a row's id has room for

@@ -5,9 +5,9 @@ from typing import TypeVar
 from pydantic import SecretStr
 
 from common.settings import Consumer, Credentials, PostgreSQL, Settings
-from consumer.clocks import Clocks
-from consumer.maintenance import Maintenance
-from consumer.postgres_store import PostgresStore
+from store.clocks import Clocks
+from store.maintenance import Maintenance
+from store.postgres import PostgresStore
 from tests.pipeline import Database
 
 Store = TypeVar("Store", bound=PostgresStore)

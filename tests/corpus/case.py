@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from common.reasons import Reason
-from common.timestamps import EPOCH
-from common.validation import Heartbeat
+from store.reasons import Reason
+from store.timestamps import EPOCH
+from store.validation import Heartbeat
 
 # The broker's time of a record unless a case says otherwise: earlier than any real broker's clock, later than `TIME`.
 USUAL_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z

@@ -3,7 +3,7 @@
 from typing import Final
 
 from common.event import MAX_NESTING
-from common.reasons import Reason
+from store.reasons import Reason
 from tests.corpus.case import DIGITS, HUGE, TIME, Case, event, row
 
 GOOD: Final = event()

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from common.reasons import Reason
+from store.reasons import Reason
 from tests.corpus.case import DIGITS, TIME, Case, Row, event, row
 
 ASTRAL: Final = "\N{GRINNING FACE}"

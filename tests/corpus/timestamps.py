@@ -3,8 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from common.reasons import Reason
-from common.timestamps import EPOCH
+from store.reasons import Reason
+from store.timestamps import EPOCH
 from tests.corpus.case import DIGITS, HUGE, INSTANT, TIME, USUAL_MS, Case, event, row
 
 LATEST: Final = EPOCH + timedelta(milliseconds=USUAL_MS) + timedelta(minutes=5)

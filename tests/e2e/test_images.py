@@ -16,6 +16,10 @@ from tests.pipeline import ROOT, eventually
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 SERVICES: Final = ("producer", "consumer")
+PARTS: Final = {
+    "producer": ("common", "config.yml", "producer"),
+    "consumer": ("common", "config.yml", "consumer", "store"),
+}
 BASE: Final = "python:3.13-slim"
 MAX_OWN_BYTES: Final = 120_000_000
 
@@ -53,7 +57,7 @@ def test_image_has_neither_rights_nor_a_shell_in_between(service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_image_holds_its_service_and_nothing_else(stack: Stack, service: str) -> None:
     """Tests, dashboards and above all .env stay outside."""
-    assert sorted(stack.run_in(service, "ls", "-A", "/app").split()) == sorted(["common", "config.yml", service])
+    assert sorted(stack.run_in(service, "ls", "-A", "/app").split()) == sorted(PARTS[service])
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -67,7 +71,7 @@ def test_dockerfile_asks_a_registry_for_the_base_only(service: str) -> None:
 
 def copy_project(folder: Path) -> None:
     """Copy what the images are built from."""
-    names = ("common", "producer", "consumer", "db", "config.yml", ".dockerignore", "Dockerfile.schema")
+    names = ("common", "producer", "consumer", "store", "db", "config.yml", ".dockerignore", "Dockerfile.schema")
     for name in (
         *names,
         *(f"{kind}{s}{end}" for s in SERVICES for kind, end in (("Dockerfile.", ""), ("requirements-", ".txt"))),

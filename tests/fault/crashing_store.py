@@ -6,8 +6,9 @@ from typing import Final
 
 from psycopg import Connection
 
-from consumer.batch import Batch, Rejected, TopicIdentity
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Rejected
+from store.postgres import PostgresStore
 
 STALL_S: Final = 30  # at most: a test that forgets to wake it fails
 

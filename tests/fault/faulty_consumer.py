@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from psycopg import Connection
 
 import consumer.__main__
-from consumer.batch import Batch, Rejected, TopicIdentity
-from consumer.postgres_rows import COPY_HEARTBEATS, block
-from consumer.postgres_store import Confirm, PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Rejected
+from store.postgres import Confirm, PostgresStore
+from store.rows import COPY_HEARTBEATS, block
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
 

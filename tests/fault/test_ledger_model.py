@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from common.errors import OutageError
-from common.validation import Decode
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.errors import StaleOwnerError
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.errors import StaleOwnerError
+from store.validation import Decode
 from tests.fault.crashing_store import CrashError, CrashingStore
 from tests.pipeline import Database, eventually
 from tests.store import open_store

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from psycopg import Connection
 
-from consumer.batch import Batch, Rejected
-from consumer.postgres_store import PostgresStore
+from store.batch import Batch, Rejected
+from store.postgres import PostgresStore
 from tests.fault.crashing_store import CrashError
 
 

@@ -16,10 +16,11 @@ import pytest
 from psycopg import errors as pg
 
 from common.settings import Consumer
-from common.validation import Decode
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.postgres_errors import is_partition_made_meanwhile
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.postgres import PostgresStore
+from store.postgres_errors import is_partition_made_meanwhile
+from store.validation import Decode
 from tests.conftest import StartService
 from tests.pipeline import ROOT, Database, Topic, encode, eventually, heartbeats
 from tests.store import open_store
@@ -109,7 +110,7 @@ def test_day_that_was_dropped_is_made_again(database: Database, owner: Owner, mo
     owner.write(at)
     assert places(database)[at] == "heartbeats_default"
 
-    monkeypatch.setattr("consumer.postgres_days.ASK_EVERY_S", 0)
+    monkeypatch.setattr("store.days.ASK_EVERY_S", 0)
     owner.store.close()
     owner.write(at + timedelta(seconds=1))
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from consumer import replay
-from consumer.postgres_session import Session
+from store import replay
+from store.session import Session
 from tests.conftest import StartService
 from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
 from tests.store import credentials_for, settings_on

@@ -6,9 +6,10 @@ import pytest
 
 from common.errors import ConfigError
 from common.event import MAX_FUTURE
-from common.validation import Decode
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.postgres import PostgresStore
+from store.validation import Decode
 from tests.pipeline import Database
 from tests.store import open_store
 from tests.unit.records import MemoryRecord

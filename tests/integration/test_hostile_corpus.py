@@ -2,7 +2,7 @@
 
 import pytest
 
-from common.reasons import Reason
+from store.reasons import Reason
 from tests.conftest import StartService
 from tests.corpus.hostile import CASES
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats

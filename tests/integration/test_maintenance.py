@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.errors import OutageError
-from consumer.maintenance import Maintenance
+from store.maintenance import Maintenance
 from tests.pipeline import Database, eventually
 from tests.store import open_maintenance
 

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from common.validation import Decode
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.postgres import PostgresStore
+from store.validation import Decode
 from tests.integration.pausing_store import PausingStore
 from tests.pipeline import Database, encode, eventually
 from tests.store import open_store

@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 
-from common.reasons import Reason
-from common.validation import Decode
 from local.kafka import KafkaServer
+from store.reasons import Reason
+from store.validation import Decode
 from tests.conftest import StartService
 from tests.pipeline import Service, Topic, eventually
 from tests.sent import Sent, by_customer, check_order, read_topic

@@ -8,8 +8,8 @@ import pytest
 from psycopg import errors as pg
 from structlog.testing import capture_logs
 
-from consumer.clocks import Clocks
-from consumer.steps import Done
+from store.clocks import Clocks
+from store.steps import Done
 from tests.pipeline import Database
 from tests.roles import PASSWORD, Roles, made_for
 from tests.store import open_maintenance

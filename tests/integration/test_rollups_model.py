@@ -14,9 +14,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from common.validation import Decode
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.errors import StaleOwnerError
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.errors import StaleOwnerError
+from store.validation import Decode
 from tests.fault.crashing_store import CrashError
 from tests.integration.pausing_store import PausingStore
 from tests.pipeline import Database, eventually

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.errors import OutageError
-from consumer.maintenance import Maintenance
-from consumer.steps import Done
+from store.maintenance import Maintenance
+from store.steps import Done
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 from tests.store import open_maintenance

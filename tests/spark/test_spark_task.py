@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
+from common.errors import TopicReplacedError
 from common.settings import Credentials, Kafka, PostgreSQL, Settings
 from common.topic import Topic as Administration
-from consumer.batch import TopicIdentity
-from consumer.errors import StaleOwnerError, TopicReplacedError
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
 from spark.stream import Stream, ends_of
 from spark.task import Job, Outcome, store
+from store.errors import StaleOwnerError
+from store.postgres import PostgresStore
 from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]

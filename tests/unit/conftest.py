@@ -35,4 +35,4 @@ def config(bare_folder: Path) -> Callable[[str], Path]:
 def quick_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the consumer's loop wait a hundredth of its times."""
     for name, seconds in TIMES_S.items():
-        monkeypatch.setattr(f"consumer.{name}", seconds)
+        monkeypatch.setattr(name, seconds)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import HeartbeatError
-from consumer.batch import Batch, Rejected, Slice, TopicIdentity
-from consumer.errors import RecordReplacedError, StaleOwnerError
-from consumer.position import Evidence, LastRecord, Position
-from consumer.postgres_rows import id_of
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Rejected, Slice
+from store.errors import RecordReplacedError, StaleOwnerError
+from store.position import Evidence, LastRecord, Position
+from store.rows import id_of
 from tests.unit.records import MemoryRecord
 
 Place = tuple[int, int, int]  # generation, partition, offset

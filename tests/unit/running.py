@@ -5,19 +5,19 @@ import time
 from collections.abc import Callable
 from typing import Final, Self
 
-from common.errors import HeartbeatError, OutageError
+from common.errors import HeartbeatError, OutageError, TopicReplacedError
 from common.event import MAX_FUTURE
 from common.telemetry import Health
-from common.validation import Decode
-from consumer.errors import TopicReplacedError
 from consumer.worker import Worker
+from store.validation import Decode
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
 
 DEADLINE_S: Final = 10
 # The loop's own times, a hundredth or so: the proportions are what is tested.
 TIMES_S: Final = {
-    "worker.PATIENCE_S": 0.01, "writers.BLOCKED_S": 0.1, "worker.DRAIN_S": 5.0, "worker.REVOKE_S": 5.0,
-    "outage.FIRST_RETRY_S": 0.005, "outage.LAST_RETRY_S": 0.1, "report.INTERVAL_S": 0.05,
+    "consumer.worker.PATIENCE_S": 0.01, "consumer.worker.DRAIN_S": 5.0, "consumer.worker.REVOKE_S": 5.0,
+    "consumer.writers.BLOCKED_S": 0.1, "consumer.report.INTERVAL_S": 0.05,
+    "common.outage.FIRST_RETRY_S": 0.005, "common.outage.LAST_RETRY_S": 0.1,
 }  # fmt: skip
 
 

@@ -10,12 +10,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
-from common.reasons import Reason
-from common.validation import Decode
-from consumer.bad_record import BadRecord
-from consumer.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
-from consumer.position import LastRecord
-from consumer.postgres_rows import id_of
+from store.bad_record import BadRecord
+from store.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
+from store.position import LastRecord
+from store.reasons import Reason
+from store.rows import id_of
+from store.validation import Decode
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
 from tests.unit.records import MemoryRecord

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.errors import OutageError
-from consumer.clocks import Clocks
+from store.clocks import Clocks
 
 DAY_S = 86_400.0
 

@@ -9,12 +9,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from psycopg import errors as pg
 from pydantic import SecretStr
 
+from common import errors
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, RefusedError, one_line
 from common.kafka_client import client_log, client_options
 from common.kafka_client import explain as explain_kafka
 from common.settings import Credentials, Kafka, PostgreSQL
-from consumer.errors import StaleOwnerError, TopicReplacedError
-from consumer.postgres_errors import explain, is_taken_id
+from store.errors import StaleOwnerError
+from store.postgres_errors import explain, is_taken_id
 
 SECRET: Final = "correct horse battery staple"
 CREDENTIALS: Final = Credentials(username="admin", password=SecretStr(SECRET), database="heartbeat_db")
@@ -189,7 +190,7 @@ def test_unique_violation_without_a_name_is_not_taken_for_a_taken_id() -> None:
         (BooksError, 3),
         (OutageError, 1),
         (StaleOwnerError, 1),
-        (TopicReplacedError, 1),
+        (errors.TopicReplacedError, 1),
     ],
 )
 def test_each_kind_of_ending_has_its_exit_code(kind: Callable[..., HeartbeatError], code: int) -> None:

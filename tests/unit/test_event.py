@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from common import event
-from common.reasons import Reason
+from store.reasons import Reason
 from tests.corpus.case import Case
 from tests.corpus.hostile import CASES
 

@@ -5,8 +5,8 @@ import socket
 import pytest
 from confluent_kafka import Consumer
 
+from common.kafka_options import MAX_FETCH_BYTES, consumer_options
 from common.settings import Kafka, Options, Settings
-from consumer.kafka_options import MAX_FETCH_BYTES, consumer_options
 
 
 def options_with(given: Options) -> Options:

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from consumer.old_rows import OldRows
+from store.old_rows import OldRows
 
 YEAR_US = 365 * 86_400 * 1_000_000
 
@@ -11,7 +11,7 @@ YEAR_US = 365 * 86_400 * 1_000_000
 def test_old_rows_are_announced_at_once_and_then_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """An import of a million old rows is a line every ten seconds, not a line a batch."""
     now = 100.0
-    monkeypatch.setattr("consumer.old_rows.time.monotonic", lambda: now)
+    monkeypatch.setattr("store.old_rows.time.monotonic", lambda: now)
     old = OldRows(7)
     with capture_logs() as lines:
         for count, oldest_us in ((0, 0), (3, YEAR_US), (5, 3 * YEAR_US), (7, -2 * YEAR_US), (0, 0)):

@@ -6,10 +6,10 @@ from typing import Final
 import pytest
 
 from common.errors import BooksError
-from common.reasons import Reason
-from consumer.bad_record import BadRecord
-from consumer.batch import Slice
-from consumer.position import Evidence, LastRecord, Position
+from store.bad_record import BadRecord
+from store.batch import Slice
+from store.position import Evidence, LastRecord, Position
+from store.reasons import Reason
 from tests.unit.memory import MemoryStore, MemoryTopic
 from tests.unit.records import GOOD, MemoryRecord
 from tests.unit.running import Running

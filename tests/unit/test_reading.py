@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_EVENT_BYTES
-from common.reasons import Reason
-from consumer.bad_record import BadRecord
 from consumer.reading import Hole, Reading, set_aside_large
+from store.bad_record import BadRecord
+from store.reasons import Reason
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)

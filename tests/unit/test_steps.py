@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from common.errors import ConfigError, HeartbeatError, OutageError
-from consumer import steps
-from consumer.steps import Done, Step, run_due
+from store import steps
+from store.steps import Done, Step, run_due
 
 
 @dataclass

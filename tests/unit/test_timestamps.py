@@ -8,8 +8,8 @@ from typing import Final
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.reasons import NotAHeartbeatError, Reason
-from common.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, Seconds, read_time
+from store.reasons import NotAHeartbeatError, Reason
+from store.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, Seconds, read_time
 from tests.corpus import timestamps
 
 FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)

@@ -8,8 +8,7 @@ from common.errors import ConfigError
 from common.settings import Kafka
 from common.topic import TopicState
 from common.topic_config import differences, wanted_config
-from consumer.batch import TopicIdentity
-from consumer.topic_identity import identity
+from common.topic_identity import TopicIdentity, identity
 
 
 def described(topic_id: Uuid, partitions: int = 2) -> TopicDescription:

@@ -17,9 +17,9 @@ from common.event import (
     MAX_EVENT_BYTES,
     MAX_FUTURE,
 )
-from common.reasons import Reason
-from common.timestamps import EPOCH
-from common.validation import Decode, Heartbeat, Heartbeats
+from store.reasons import Reason
+from store.timestamps import EPOCH
+from store.validation import Decode, Heartbeat, Heartbeats
 from tests.corpus import fields, timestamps
 from tests.corpus.case import USUAL_MS, Case, Row, event, read_back, row
 from tests.corpus.documents import LONE

@@ -12,11 +12,12 @@ from typing import Final
 
 import pytest
 
-from common.reasons import Reason
-from common.validation import Decode, Heartbeat, read_exactly
-from consumer.batch import Batch, Slice, TopicIdentity
-from consumer.position import Position
-from consumer.postgres_store import PostgresStore
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Slice
+from store.position import Position
+from store.postgres import PostgresStore
+from store.reasons import Reason
+from store.validation import Decode, Heartbeat, read_exactly
 from tests.corpus.case import USUAL_MS, Row, event, read_back
 from tests.corpus.hostile import CASES
 from tests.pipeline import Database

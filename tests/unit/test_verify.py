@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.verify import Books, Rows, faults_of
+from store.verify import Books, Rows, faults_of
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 BOOKS: Final = Books(

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from common.errors import HeartbeatError
 from common.telemetry import FENCED
-from consumer.errors import StaleOwnerError
+from store.errors import StaleOwnerError
 from tests.corpus.hostile import CASES
 from tests.unit.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic
 from tests.unit.records import MemoryRecord

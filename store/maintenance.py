@@ -19,9 +19,9 @@ from psycopg import errors as pg
 
 from common.errors import OutageError
 from common.settings import Credentials, Settings
-from consumer.clocks import Clocks
-from consumer.postgres_session import Session
-from consumer.steps import LOOK_EVERY_S, Done, Step, run_due
+from store.clocks import Clocks
+from store.session import Session
+from store.steps import LOOK_EVERY_S, Done, Step, run_due
 
 ROLLUP_EVERY_S: Final = 5.0
 STORAGE_EVERY_S: Final = 60.0

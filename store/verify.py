@@ -6,13 +6,13 @@ from typing import Final
 
 from psycopg import Connection, IsolationLevel
 
+from common.errors import NoLeaderError
 from common.settings import Credentials, Settings
 from common.topic import Topic
-from consumer.errors import NoLeaderError
 from consumer.kafka_consumer import KafkaSource
-from consumer.kafka_probe import find_replaced
-from consumer.position import LastRecord, Position
-from consumer.postgres_session import Session
+from store.kafka_probe import find_replaced
+from store.position import LastRecord, Position
+from store.session import Session
 
 BOOKS: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,

@@ -22,8 +22,8 @@ from common.event import (
     MAX_EVENT_BYTES,
     MAX_NESTING,
 )
-from common.reasons import NotAHeartbeatError, Reason
-from common.timestamps import Seconds, read_time
+from store.reasons import NotAHeartbeatError, Reason
+from store.timestamps import Seconds, read_time
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class Decode:
 
         Args:
             payload: As it came; None for a tombstone.
-            appended_ms: The record's time, in milliseconds since 1970; see `consumer.batch.judged_at_ms`.
+            appended_ms: The record's time, in milliseconds since 1970; see `store.batch.judged_at_ms`.
         Returns:
             A heartbeat or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
             alone, so a record that is read again gets the same one.

@@ -1,11 +1,18 @@
 """Which topic it is: a name can be used twice, and what was read of one topic must not be booked for its successor."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from common.errors import ConfigError, OutageError
+from common.errors import ConfigError, OutageError, TopicReplacedError
 from common.topic import Topic, TopicState
-from consumer.batch import TopicIdentity
-from consumer.errors import TopicReplacedError
+
+
+@dataclass(frozen=True, slots=True)
+class TopicIdentity:
+    """Which topic: its name can be used again, its id cannot."""
+
+    name: str
+    topic_id: str
 
 
 def identify(topic: Topic, name: str) -> tuple[TopicIdentity, int]:

@@ -7,7 +7,7 @@ from struct import pack
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from consumer.batch import Record
+    from store.batch import Record
 
 YEAR_10000_MS: Final = 253_402_300_800_000
 

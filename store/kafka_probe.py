@@ -8,9 +8,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from common.errors import ConfigError, OutageError, RefusedError
 from common.kafka_client import TRANSIENT, client_log, explain
+from common.kafka_options import consumer_options
 from common.settings import Settings
-from consumer.kafka_options import consumer_options
-from consumer.position import Evidence, Position
+from store.position import Evidence, Position
 
 TIMEOUT_S: Final = 10.0
 

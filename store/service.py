@@ -12,7 +12,7 @@ from common.development import is_exposed
 from common.settings import Credentials, Settings, load, load_credentials
 from common.telemetry import Health
 from common.topic import ensure_topic
-from consumer.maintenance import Maintenance
+from store.maintenance import Maintenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import psycopg
 
 from common.errors import ConfigError
 from common.settings import Credentials, Settings
-from consumer.postgres_errors import explain
+from store.postgres_errors import explain
 
 T = TypeVar("T")
 

@@ -3,13 +3,13 @@
 import time
 from dataclasses import dataclass, field
 
-from common.reasons import Reason
+from store.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
     """
-    A record that goes into quarantine for `reason`; it has the methods of a `consumer.batch.Record`.
+    A record that goes into quarantine for `reason`; it has the methods of a `store.batch.Record`.
 
     Args:
         partition_number: Its partition.

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from common.timestamps import EPOCH
+from store.timestamps import EPOCH
 
 INTERVAL_S: Final = 10.0
 

@@ -11,11 +11,11 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import OutageError, StoppedError
-from common.reasons import Reason
 from common.settings import Credentials, Settings
-from common.timestamps import EPOCH
-from common.validation import Decode, Heartbeat
-from consumer.postgres_session import Session
+from store.reasons import Reason
+from store.session import Session
+from store.timestamps import EPOCH
+from store.validation import Decode, Heartbeat
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
 CHUNK_BYTES: Final = 16 * 1024 * 1024  # of payloads, before the last of them: bounds memory, whatever their size

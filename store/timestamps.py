@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from common.event import TIMESTAMP_PATTERN
-from common.reasons import NotAHeartbeatError, Reason
+from store.reasons import NotAHeartbeatError, Reason
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LAYOUT: Final = "2026-11-22T09:00:00.123456Z"  # as our producer writes it

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from common.reasons import Reason
-from common.validation import Decode, Heartbeat, Heartbeats
-from consumer.bad_record import BadRecord
-from consumer.position import LastRecord
-from consumer.postgres_rows import row
+from store.bad_record import BadRecord
+from store.position import LastRecord
+from store.reasons import Reason
+from store.rows import row
+from store.validation import Decode, Heartbeat, Heartbeats
 
 PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
@@ -40,14 +40,6 @@ def judged_at_ms(record: Record, clock_ms: int) -> int:
     """
     kind, record_ms = record.timestamp()
     return record_ms if kind == LOG_APPEND_TIME else max(record_ms, clock_ms)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicIdentity:
-    """Which topic: its name can be used again, its id cannot."""
-
-    name: str
-    topic_id: str
 
 
 @dataclass(slots=True)
@@ -101,7 +93,7 @@ class Batch:
     """
     Decoded slices, ready to be written.
 
-    `rows` are those of `heartbeats` as `postgres_rows` writes them; `sources` are the records they came from, in the
+    `rows` are those of `heartbeats` as `store.rows` writes them; `sources` are the records they came from, in the
     same order.
     """
 

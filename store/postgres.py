@@ -15,17 +15,18 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import BooksError, one_line
-from common.reasons import Reason
 from common.settings import Credentials, Settings
-from common.timestamps import EPOCH
-from consumer import postgres_ledger
-from consumer.batch import Batch, Rejected, TopicIdentity, judged_at_ms
-from consumer.old_rows import OldRows
-from consumer.position import Position
-from consumer.postgres_days import Days
-from consumer.postgres_errors import is_partition_made_meanwhile, is_taken_id
-from consumer.postgres_rows import COPY_HEARTBEATS, block, id_of, time_us_of
-from consumer.postgres_session import Session
+from common.topic_identity import TopicIdentity
+from store import ledger
+from store.batch import Batch, Rejected, judged_at_ms
+from store.days import Days
+from store.old_rows import OldRows
+from store.position import Position
+from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
+from store.reasons import Reason
+from store.rows import COPY_HEARTBEATS, block, id_of, time_us_of
+from store.session import Session
+from store.timestamps import EPOCH
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
@@ -86,7 +87,7 @@ class PostgresStore:
         """
         return self._session.run(
             "read the ledger",
-            lambda connection: postgres_ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
+            lambda connection: ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
         )
 
     def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
@@ -128,7 +129,7 @@ class PostgresStore:
             except pg.UniqueViolation as error:
                 if not is_taken_id(error):
                     raise
-                raise postgres_ledger.explain_taken_id(connection, batch, error) from error
+                raise ledger.explain_taken_id(connection, batch, error) from error
 
         rejected = self._session.run("store a batch", write)
         refused = len(rejected) - len(batch.rejected)
@@ -229,4 +230,4 @@ class PostgresStore:
                 )
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
-        postgres_ledger.advance(connection, batch, rejected)
+        ledger.advance(connection, batch, rejected)

@@ -7,9 +7,10 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import BooksError, ConfigError
-from consumer.batch import Batch, Rejected, Slice, TopicIdentity
-from consumer.errors import LogEndsEarlyError, StaleOwnerError
-from consumer.position import LastRecord, Position
+from common.topic_identity import TopicIdentity
+from store.batch import Batch, Rejected, Slice
+from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.position import LastRecord, Position
 
 LAST_GENERATION: Final = 127  # 7 bits of a row's id
 
