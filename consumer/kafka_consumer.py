@@ -77,15 +77,11 @@ class KafkaSource:
         Raises:
             OutageError: The broker is away, or there is no such topic (yet).
         """
-        self.topic, _ = self.identify()
+        self._consume(1, 0)  # before it subscribes, nothing else polls the client
+        self.topic, _ = identify(self._admin, self._topic)
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._give_up
         )
-
-    def identify(self) -> tuple[TopicIdentity, int]:
-        """Give what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
-        self._consume(1, 0)  # before it subscribes, and in Spark's driver, nothing else polls the client
-        return identify(self._admin, self._topic)
 
     def confirm_topic(self) -> Callable[[], None]:
         """Ask now whether the topic is still the one that was read; returns and raises as `topic_identity.confirm`."""
@@ -155,11 +151,6 @@ class KafkaSource:
         self.unplaced -= placed
         if not self._resting:  # otherwise they are resumed with all others
             self._resume(placed)
-
-    def was_away(self) -> bool:
-        """Tell whether all brokers were away since this was asked before; for who does not `read`."""
-        self._consumer.poll(0)  # serves what the client has to say
-        return self._events.was_away()
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""

@@ -15,7 +15,7 @@ from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
 from common.topic_identity import TopicIdentity
-from consumer.kafka_consumer import KafkaSource
+from common.topic_log import TopicLog
 from spark.report import Report
 from spark.stream import Stream
 from spark.task import Job
@@ -49,7 +49,7 @@ class Engine:
         self._open_session = open_session
         self._session: SparkSession | None = None
         self._health = health
-        self._source = KafkaSource(settings, lambda: None)  # asks about the topic; it joins no group
+        self._log = TopicLog(settings)
         self._store = PostgresStore(settings, credentials)
         self._report = Report(settings.spark.trigger_s, self._stored, OldRows(settings.consumer.retention_days))
         self._outage = Outage("spark")
@@ -78,7 +78,7 @@ class Engine:
                     self._outage.report(error)
                     stop.wait(self._outage.wait_s)
         finally:
-            self._source.close()
+            self._log.close()
             self._store.close()
             if self._session is not None:
                 with contextlib.suppress(Py4JError, OSError):  # its Java may be gone
@@ -104,9 +104,9 @@ class Engine:
 
     def _find_start(self) -> Job:
         """Ask the ledger where each partition goes on, and Kafka whether it still holds what was taken."""
-        self._source.was_away()  # what follows looks at the log of now
-        topic, partitions = self._source.identify()
-        log_ranges = self._source.log_ranges(range(partitions))
+        self._log.was_away()  # what follows looks at the log of now
+        topic, partitions = self._log.identify()
+        log_ranges = self._log.ranges(range(partitions))
         if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all of them or none
             raise NoLeaderError(topic.name, leaderless)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()})
@@ -114,7 +114,7 @@ class Engine:
         try:
             generation, positions = self._store.positions(topic, log_ranges)
         except LogEndsEarlyError as error:
-            low_and_end = self._source.log_ranges([error.partition]).get(error.partition)
+            low_and_end = self._log.ranges([error.partition]).get(error.partition)
             if low_and_end is not None and low_and_end[1] < error.expected:
                 raise
             return self._find_start()  # another engine was quicker with records that came meanwhile
@@ -126,11 +126,11 @@ class Engine:
         return Job(self._settings, self._credentials, topic, generation, nexts)
 
     def _confirm_topic(self, topic: TopicIdentity, partitions: int) -> None:
-        if self._source.identify() != (topic, partitions):
+        if self._log.identify() != (topic, partitions):
             raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
 
     def _confirm_log(self) -> None:
-        if self._source.was_away():
+        if self._log.was_away():
             raise OutageError(
                 f"Kafka at {self._settings.kafka.bootstrap_servers} was away, and its log may have been cut meanwhile",
                 hint="The query starts again, and compares the last records first.",
@@ -139,16 +139,16 @@ class Engine:
     def _look(self, job: Job, stream: Stream) -> bool:
         """See how far it is; False if the topic has changed: another one, or more partitions."""
         try:
-            if self._source.identify() != (job.topic, len(job.positions)):
+            if self._log.identify() != (job.topic, len(job.positions)):
                 return False
-            log_ranges = self._source.log_ranges(job.positions)
+            log_ranges = self._log.ranges(job.positions)
         except OutageError as error:
             self._outage.report(error)  # Spark waits for Kafka, too, or gives up by itself
             return True
         stream.pass_tails(self._store, lambda: partial(self._confirm_topic, job.topic, len(job.positions)))
         positions = dict(stream.positions)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
-        self._source.mirror(positions)
+        self._log.mirror(positions)
         if self._report.lag == 0:
             self._stored()
         return True

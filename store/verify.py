@@ -9,7 +9,7 @@ from psycopg import Connection, IsolationLevel
 from common.errors import NoLeaderError
 from common.settings import Credentials, Settings
 from common.topic import Topic
-from consumer.kafka_consumer import KafkaSource
+from common.topic_log import TopicLog
 from store.kafka_probe import find_replaced
 from store.position import LastRecord, Position
 from store.session import Session
@@ -189,14 +189,14 @@ def _rows(connection: Connection, query: str) -> Held:
 
 
 def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:
-    source = KafkaSource(settings, lambda: None)
+    log = TopicLog(settings)
     try:
         state = Topic(settings.kafka).look()
         if state is None:
             return None, {}
-        ends = {partition: end for partition, (_, end) in source.log_ranges(range(state.partitions)).items()}
+        ends = {partition: end for partition, (_, end) in log.ranges(range(state.partitions)).items()}
         if leaderless := set(range(state.partitions)) - ends.keys():
             raise NoLeaderError(settings.kafka.topic, leaderless)
         return state.topic_id, ends
     finally:
-        source.close()
+        log.close()

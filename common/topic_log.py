@@ -1,0 +1,58 @@
+"""What Kafka says of the topic to a process that does not read it: which topic it is, and where its logs end."""
+
+from collections.abc import Collection, Mapping
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from common.kafka_client import client_log, explain
+from common.kafka_options import consumer_options
+from common.log_offsets import LogOffsets
+from common.settings import Settings
+from common.topic import Topic
+from common.topic_identity import TopicIdentity, identify
+
+
+class TopicLog:
+    """
+    A client that asks about the topic; it joins no group.
+
+    Args:
+        settings: Addresses, topic, group and options.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._kafka = settings.kafka
+        self._was_away = False
+        try:
+            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note}, logger=client_log())
+        except KafkaException as error:
+            raise explain(error, self._kafka, "set up a Kafka consumer") from error
+        self._admin = Topic(self._kafka)
+        self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
+
+    def identify(self) -> tuple[TopicIdentity, int]:
+        """Return what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
+        self._consumer.poll(0)  # serves what the client has to say
+        return identify(self._admin, self._kafka.topic)
+
+    def ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
+        """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""
+        return self._offsets.ranges(partitions)
+
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Tell Kafka how far we are; as `LogOffsets.mirror`."""
+        self._offsets.mirror(offsets)
+
+    def was_away(self) -> bool:
+        """Return whether all brokers were away since this was asked before."""
+        self._consumer.poll(0)  # as above
+        was_away, self._was_away = self._was_away, False
+        return was_away
+
+    def close(self) -> None:
+        """End the client."""
+        self._consumer.close()
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's public names begin so
+            self._was_away = True
