@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60; ENGINE=spark: by Spark)
-	@export ENGINE='$(ENGINE)'; exec $(BIN)/python -m local.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m local.demo'
+	@export ENGINE='$(ENGINE)'; exec $(BIN)/python -m demo.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m demo'
 
 test: $(VENV)/.dev-installed ## unit and integration tests and the first faults, on a real Kafka and PostgreSQL (minutes)
 	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak' tests/unit tests/integration tests/fault/test_consumer_killed.py

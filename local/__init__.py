@@ -1,1 +1,1 @@
-"""A real Apache Kafka and a real PostgreSQL as child processes, without Docker, and the demo that runs on them."""
+"""A real Apache Kafka and a real PostgreSQL as child processes, without Docker."""

@@ -12,7 +12,7 @@ from psycopg.sql import SQL, Identifier, Literal
 from pydantic import SecretStr
 
 from common.settings import Credentials
-from local.demo_database import prepare
+from demo.database import prepare
 from local.postgres import PostgresServer
 from tests import roles as applied
 from tests.pipeline import ROOT, Database

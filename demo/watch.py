@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.live import Live
 
 from common.errors import OutageError
-from local import demo_view
-from local.demo_figures import Figures, Gauge
+from demo import view
+from demo.figures import Figures, Gauge
+from demo.services import Service
 from local.errors import LocalServerError
 from local.server import LocalServer
-from local.services import Service
 
 LOOK_S: Final = 1.0
 FIRST_SENT_S: Final = 60.0  # from the services' start to the first heartbeat; it takes 2 s
@@ -76,11 +76,11 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
                     hint="See what it waits for.",
                 )
             running_s = now - first_sent if first_sent else 0.0
-            scene = demo_view.Scene(running_s, sent, stored, figures, pipeline.addresses)
+            scene = view.Scene(running_s, sent, stored, figures, pipeline.addresses)
             if live:
-                live.update(demo_view.picture(scene), refresh=True)
+                live.update(view.picture(scene), refresh=True)
             else:
-                console.print(demo_view.plain(scene))
+                console.print(view.plain(scene))
             if seconds and running_s >= seconds:
                 return
             time.sleep(min(LOOK_S, seconds - running_s) if seconds else LOOK_S)

@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from common.errors import ConfigError
-from local import demo_run, demo_view, services
-from local.demo_figures import Figures
-from local.demo_progress import progress
+from demo import run, services, view
+from demo.figures import Figures
+from demo.progress import progress
+from demo.services import Service
 from local.errors import LocalServerError
-from local.services import Service
 
-SCENE = demo_view.Scene(
+SCENE = view.Scene(
     seconds=61.4,
     sent={"count": 1000, "rate_per_s": 1000},
     stored={"count": 998, "rate_per_s": 998, "lag": 12},
@@ -31,13 +31,13 @@ SCENE = demo_view.Scene(
     ),
     addresses=("Kafka       127.0.0.1:9094", "PostgreSQL  psql -h localhost"),
 )
-NOTHING_YET = demo_view.Scene(0.0, {}, {}, Figures(), ())
+NOTHING_YET = view.Scene(0.0, {}, {}, Figures(), ())
 
 
-def drawn(scene: demo_view.Scene) -> str:
+def drawn(scene: view.Scene) -> str:
     """Give the picture as a terminal of 80 columns shows it."""
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
-    console.print(demo_view.picture(scene))
+    console.print(view.picture(scene))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -45,30 +45,30 @@ def drawn(scene: demo_view.Scene) -> str:
 @pytest.mark.parametrize(("text", "seconds"), [("", None), ("60", 60.0), ("0.5", 0.5)])
 def test_demo_seconds_are_read(text: str, seconds: float | None) -> None:
     """Without the variable the demo runs until Ctrl-C."""
-    assert demo_run.read_seconds({"DEMO_SECONDS": text}) == seconds
+    assert run.read_seconds({"DEMO_SECONDS": text}) == seconds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "a minute", "inf", "nan"])
 def test_demo_seconds_that_are_none_are_refused(text: str) -> None:
     """A typing mistake does not start a demo without end."""
     with pytest.raises(ConfigError, match=rf"DEMO_SECONDS: must be a number above 0 \(got '{text}'\)"):
-        demo_run.read_seconds({"DEMO_SECONDS": text})
+        run.read_seconds({"DEMO_SECONDS": text})
 
 
 def test_demo_takes_the_ports_that_compose_would() -> None:
-    assert demo_run.read_ports({}) == {"KAFKA_PORT": 9094, "POSTGRESQL_PORT": 5434}
-    assert demo_run.read_ports({"KAFKA_PORT": "19094", "POSTGRESQL_PORT": None})["KAFKA_PORT"] == 19094
+    assert run.read_ports({}) == {"KAFKA_PORT": 9094, "POSTGRESQL_PORT": 5434}
+    assert run.read_ports({"KAFKA_PORT": "19094", "POSTGRESQL_PORT": None})["KAFKA_PORT"] == 19094
 
 
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "kafka"])
 def test_demo_port_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=rf"KAFKA_PORT: must be a port, 1 to 65535 \(got '{text}'\)"):
-        demo_run.read_ports({"KAFKA_PORT": text})
+        run.read_ports({"KAFKA_PORT": text})
 
 
 def test_plain_line_tells_all_figures() -> None:
     """A log file of the demo is read without a terminal."""
-    assert demo_view.plain(SCENE).endswith(
+    assert view.plain(SCENE).endswith(
         "  sent 1,000/s  stored 998/s  lag 12  newest row 0.08 s  rows 60,123  rejected 7"
     )
 
@@ -107,16 +107,16 @@ def test_words_of_a_service_are_shown_as_text() -> None:
 
 def test_nothing_yet_is_shown_as_such() -> None:
     """The first second has no figures; no figure is made up for it."""
-    assert "sent -  stored -  lag 0  newest row -" in demo_view.plain(NOTHING_YET)
+    assert "sent -  stored -  lag 0  newest row -" in view.plain(NOTHING_YET)
     assert "0.0%" in drawn(NOTHING_YET)
 
 
 @pytest.mark.parametrize(("age_s", "shown"), [(0.123, "0.12 s"), (59.0, "59.00 s"), (7200.0, "120 min")])
 def test_age_is_shown_in_a_unit_that_fits(age_s: float, shown: str) -> None:
     """A demo that goes on after a night begins with an old row."""
-    scene = demo_view.Scene(0.0, {}, {}, Figures(newest_age_s=age_s), ())
+    scene = view.Scene(0.0, {}, {}, Figures(newest_age_s=age_s), ())
 
-    assert f"newest row {shown} " in demo_view.plain(scene)
+    assert f"newest row {shown} " in view.plain(scene)
 
 
 def test_event_of_a_service_is_one_readable_line() -> None:
@@ -185,6 +185,6 @@ def test_psql_is_named_so_that_it_can_be_called(monkeypatch: pytest.MonkeyPatch)
     """Not everybody has psql; the one that came with the server is there in any case."""
     monkeypatch.setenv("PATH", "/nowhere")
 
-    assert Path(demo_run.psql()).is_file()
-    monkeypatch.setenv("PATH", str(Path(demo_run.psql()).absolute().parent))
-    assert demo_run.psql() == "psql"
+    assert Path(run.psql()).is_file()
+    monkeypatch.setenv("PATH", str(Path(run.psql()).absolute().parent))
+    assert run.psql() == "psql"

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.text import visible
-from local.demo_figures import Figures
+from demo.figures import Figures
 
 NORMAL_BPM: Final = range(60, 101)  # outside of it a heart rate is low or high, as the patients' view has it
 STEP_BPM: Final = 5

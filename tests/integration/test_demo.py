@@ -1,4 +1,4 @@
-"""`python -m local.demo` in a fresh copy of the project: it proves its books, goes on, and leaves nothing running."""
+"""`python -m demo` in a fresh copy of the project: it proves its books, goes on, and leaves nothing running."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 GONE_S = 20.0  # in which nothing may be left after a SIGKILL; it takes a second, unless a starting broker hangs (5 s)
 # Demos that start at the same moment would choose the same ports for their metrics.
 NO_METRICS = {"HEARTBEAT_PRODUCER__METRICS_PORT": "0", "HEARTBEAT_CONSUMER__METRICS_PORT": "0"}
-PARTS = ("common", "config.yml", "consumer", "db", "local", "producer", "store", ".env")
+PARTS = ("common", "config.yml", "consumer", "db", "demo", "local", "producer", "store", ".env")
 
 
 class Demo:
@@ -34,7 +34,7 @@ class Demo:
         # Their own: a producer that outlives its broker for a moment would send to the next demo's at the same port.
         ports = {name: str(find_free_port()) for name in ("KAFKA_PORT", "POSTGRESQL_PORT")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.demo"],
+            [sys.executable, "-m", "demo"],
             cwd=folder,
             env={**os.environ, **NO_METRICS, **ports, **environment},
             stdin=subprocess.DEVNULL,
@@ -211,7 +211,7 @@ def test_nothing_is_left_of_a_demo_that_was_killed(demo: Callable[..., tuple[Dem
 def test_second_demo_at_once_is_refused(demo: Callable[..., tuple[Demo, Path]]) -> None:
     """Two of them would share one folder of data."""
     first, _ = demo()
-    wait_until(lambda: first.find("local.demo") and (first.folder / ".local" / "demo" / "lock").exists())
+    wait_until(lambda: first.find("-m demo") and (first.folder / ".local" / "demo" / "lock").exists())
 
     second, output = demo()
 

@@ -1,4 +1,4 @@
-"""`python -m local.demo`: the whole pipeline on this machine, without Docker, until Ctrl-C or for `DEMO_SECONDS`."""
+"""`python -m demo`: the whole pipeline on this machine, without Docker, until Ctrl-C or for `DEMO_SECONDS`."""
 
 import os
 import signal
@@ -9,9 +9,9 @@ def main() -> int:
     """Run the demo and give its exit code: 0 unless something failed or the books do not balance."""
     # Loading takes half a second, in which a Ctrl-C is no reason for a traceback: nothing runs yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
-    from local import demo_run  # noqa: PLC0415
+    from demo import run  # noqa: PLC0415
 
-    return demo_run.run()
+    return run.run()
 
 
 if __name__ == "__main__":

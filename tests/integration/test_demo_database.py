@@ -5,7 +5,7 @@ import pytest
 from pydantic import SecretStr
 
 from common.settings import Credentials
-from local.demo_database import prepare
+from demo.database import prepare
 from local.errors import LocalServerError
 from tests.pipeline import Database
 

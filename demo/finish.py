@@ -8,9 +8,9 @@ from typing import Final
 from rich.console import Console
 
 from common.errors import OutageError
+from demo.services import DATA, ROOT, VERIFY
+from demo.watch import Pipeline
 from local.child import Child
-from local.demo_watch import Pipeline
-from local.services import DATA, ROOT, VERIFY
 
 CATCH_UP_S: Final = 60.0  # for the consumer, once nothing more is sent; it takes a tenth of a second
 VERIFY_S: Final = 600.0  # it counts every row

@@ -15,16 +15,17 @@ from rich.console import Console
 from common.errors import ConfigError, HeartbeatError
 from common.settings import Credentials, Settings, load, load_credentials
 from common.settings_environment import read_environment
-from local import demo_database, postgres_programs
+from demo.database import prepare
+from demo.figures import Gauge
+from demo.finish import finish
+from demo.progress import progress
+from demo.services import DATA, ENGINES, PRODUCER, ROOT, Service
+from demo.watch import Pipeline, watch
+from local import postgres_programs
 from local.data_folder import locked
-from local.demo_figures import Gauge
-from local.demo_finish import finish
-from local.demo_progress import progress
-from local.demo_watch import Pipeline, watch
 from local.kafka import KafkaServer
 from local.ports import HOST, find_free_port
 from local.postgres import PostgresServer
-from local.services import DATA, ENGINES, PRODUCER, ROOT, Service
 
 FOLDERS: Final = tuple(DATA / name for name in ("postgres", "kafka", "services"))  # each locked by those who use it
 IN_USE_S: Final = 2.0  # before a second demo is refused
@@ -138,7 +139,7 @@ def demonstrate(
         with progress(console, "starting PostgreSQL and Kafka"):
             database = stack.enter_context(PostgresServer(DATA / "postgres", preferred_port=ports["POSTGRESQL_PORT"]))
             kafka = stack.enter_context(KafkaServer(DATA / "kafka", preferred_port=ports["KAFKA_PORT"]))
-            conninfo = demo_database.prepare(database, credentials)
+            conninfo = prepare(database, credentials)
         login = f"-h localhost -p {database.port} -U {credentials.username} -d {credentials.database}"
         addresses = (
             f"Kafka       {kafka.bootstrap_servers}, topic {settings.kafka.topic}",
