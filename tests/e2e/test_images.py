@@ -74,9 +74,10 @@ def copy_project(folder: Path) -> None:
     names = ("common", "producer", "consumer", "store", "db", "config.yml", ".dockerignore", "Dockerfile.schema")
     for name in (
         *names,
-        *(f"{kind}{s}{end}" for s in SERVICES for kind, end in (("Dockerfile.", ""), ("requirements-", ".txt"))),
+        *(f"{kind}{s}{end}" for s in SERVICES for kind, end in (("Dockerfile.", ""), ("requirements/", ".txt"))),
     ):
         source = ROOT / name
+        (folder / name).parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / name)
 
 

@@ -23,7 +23,7 @@ MODULES: Final = sorted(
 
 def pinned(group: str) -> dict[str, str]:
     """Give the pins of a requirements file: version by canonical name."""
-    text = (ROOT / f"requirements-{group}.txt").read_text(encoding="utf-8")
+    text = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
     return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
 
 
@@ -56,7 +56,7 @@ def test_every_file_pins_what_the_tests_ran_with(group: str) -> None:
 @pytest.mark.parametrize("group", GROUPS)
 def test_pins_name_hashes_and_no_place_to_download_from(group: str) -> None:
     """Where packages come from is the machine's business; that they are the right ones is ours."""
-    text = (ROOT / f"requirements-{group}.txt").read_text(encoding="utf-8")
+    text = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
 
     assert re.findall(r"://|^-.*", text, re.MULTILINE) == []
     assert all("--hash=sha256:" in pin for pin in re.split(r"^(?=\w)", text, flags=re.MULTILINE)[1:])
