@@ -6,7 +6,8 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
-from benchmarks import drain, flat, latency, peers, plots, send, stages, variants
+from benchmarks import drain, flat, latency, plots, send, stages, variants
+from benchmarks.peers import compare
 from benchmarks.report import write_section
 from benchmarks.stack import Stack, readings, stack
 
@@ -148,7 +149,7 @@ def main() -> None:
         "variants": lambda running: write_section(
             "variants", variants.table(variants.measure(running, 1_000_000, 3), 1_000_000)
         ),
-        "peers": peers.report,
+        "peers": compare.report,
     }
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(kinds)} (default: all but peers)")
     parser.add_argument("--rounds", type=int, default=5, help="of drain and send (default: %(default)s)")

@@ -6,9 +6,9 @@ from typing import Final
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from benchmarks.peers_connect import DEAD
-from benchmarks.peers_java import FOLDER
-from benchmarks.peers_table import attempted, different, empty, repeated, stored
+from benchmarks.peers.connect import DEAD
+from benchmarks.peers.java import FOLDER
+from benchmarks.peers.table import attempted, different, empty, repeated, stored
 from benchmarks.services import Service
 from benchmarks.stack import Stack, readings
 from producer.encoding import Messages

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.peers_rows`: the consumer of the tutorials, which stores one message after the other."""
+"""`python -m benchmarks.peers.rows`: the consumer of the tutorials, which stores one message after the other."""
 
 import json
 
 import psycopg
 from confluent_kafka import Consumer
 
-from benchmarks.peers_java import Place
+from benchmarks.peers.java import Place
 
 INSERT = 'INSERT INTO heartbeats (customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s)'
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from benchmarks import peers_bad, peers_connect, peers_flink
 from benchmarks.drain import FLOOR, Run, drain, dump, floor
-from benchmarks.peers_bad import Outcome
-from benchmarks.peers_java import FOLDER, fetch
-from benchmarks.peers_table import attempted, empty, stored
+from benchmarks.peers import bad, connect, flink
+from benchmarks.peers.bad import Outcome
+from benchmarks.peers.java import FOLDER, fetch
+from benchmarks.peers.table import attempted, empty, stored
 from benchmarks.report import write_section
 from benchmarks.stack import Stack, readings, stack, wait_until
 
@@ -40,11 +40,11 @@ class Peer:
 
 PEERS: Final = {
     "consumer": Peer("our consumer", "consumer", "exactly once"),
-    "connect": Peer("Kafka Connect, Debezium's JDBC sink", peers_connect.__name__, "at least once"),
-    "flink": Peer("Flink SQL", peers_flink.__name__, "at least once"),
-    "rows": Peer("row by row", "benchmarks.peers_rows", "can lose and repeat", few=True),
+    "connect": Peer("Kafka Connect, Debezium's JDBC sink", connect.__name__, "at least once"),
+    "flink": Peer("Flink SQL", flink.__name__, "at least once"),
+    "rows": Peer("row by row", "benchmarks.peers.rows", "can lose and repeat", few=True),
 }
-JARS: Final = {"connect": peers_connect.PINS, "flink": peers_flink.PINS}
+JARS: Final = {"connect": connect.PINS, "flink": flink.PINS}
 
 
 def store(running: Stack, peer: Peer, topic: str, rows: int) -> Run:
@@ -96,8 +96,8 @@ def compare(
         print(f"{title:36} {run}", flush=True)
     outcomes: dict[str, dict[str, Outcome]] = {}
     for peer in (PEERS[name] for name in chosen):
-        for kind in peers_bad.BAD:
-            outcomes.setdefault(peer.title, {})[kind] = peers_bad.meet(running, peer.module, kind)
+        for kind in bad.BAD:
+            outcomes.setdefault(peer.title, {})[kind] = bad.meet(running, peer.module, kind)
             print(f"{peer.title:36} heart rate {kind}: {outcomes[peer.title][kind]}", flush=True)
     return runs, outcomes
 
@@ -127,14 +127,14 @@ def report(running: Stack, rows: int = ROWS) -> None:
     lines += [
         "",
         (
-            f"One bad message in the middle of {peers_bad.GOOD:,} good ones of the same partition, and"
-            f" {peers_bad.LATER} good ones {peers_bad.EFFECT_S:.0f} s later:"
+            f"One bad message in the middle of {bad.GOOD:,} good ones of the same partition, and"
+            f" {bad.LATER} good ones {bad.EFFECT_S:.0f} s later:"
         ),
         "",
         "| | heart rate | good ones stored | then | the bad message is |",
         "| --- | --- | ---: | --- | --- |",
         *(
-            f"| {title} | {peers_bad.BAD[kind].decode()} | {outcome.tally} | {outcome.then} | {outcome.kept} |"
+            f"| {title} | {bad.BAD[kind].decode()} | {outcome.tally} | {outcome.then} | {outcome.kept} |"
             for title, found in outcomes.items()
             for kind, outcome in found.items()
         ),
@@ -144,7 +144,7 @@ def report(running: Stack, rows: int = ROWS) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.compare", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS, help="messages that wait (default: %(default)s)")
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS), help="which (default: all)")
     given = parser.parse_args()

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.peers_connect`: Kafka Connect with Debezium's JDBC sink, as a process of its own.
+`python -m benchmarks.peers.connect`: Kafka Connect with Debezium's JDBC sink, as a process of its own.
 
 Two tasks, rows in UNNEST inserts of 10,000, which is also what a poll gives at most; bad messages are to go to a
 dead-letter topic. Connect is newer than the broker here: only since 4.2 can its converter give plain JSON a schema,
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers_java import Place, become
+from benchmarks.peers.java import Place, become
 from local.ports import HOST, find_free_port
 
 PINS: Final = Path(__file__).with_name("connect_jars.txt")

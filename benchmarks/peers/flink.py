@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.peers_flink`: Flink SQL from Kafka to PostgreSQL, in a cluster within one process.
+`python -m benchmarks.peers.flink`: Flink SQL from Kafka to PostgreSQL, in a cluster within one process.
 
 Flink is 2.0, the newest that the JDBC connector is made for. Parallelism 2, a checkpoint every 10 s, inserts of 5,000
 rows; what a message that it cannot take does to it is left as Flink has it.
@@ -8,7 +8,7 @@ rows; what a message that it cannot take does to it is left as Flink has it.
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers_java import Place, become
+from benchmarks.peers.java import Place, become
 
 PINS: Final = Path(__file__).with_name("flink_jars.txt")
 CONFIGURATION: Final = """\
