@@ -203,8 +203,9 @@ class KafkaSource:
         """
         Begin anew once all partitions were given up and none has come for a while.
 
-        After the loss of a broker, a client was seen to wait for ever. Where others own the partitions by now, joining
-        once more costs a moment, and the next client waits as long as it takes.
+        A broker before 4.2 that has just started may not know a member yet, and refuse it for ever when it joins again
+        under its own id (KAFKA-19233). A new client has a new id. Where others own the partitions by now, joining once
+        more costs a moment, and the next client waits as long as it takes.
         """
         if time.monotonic() - self._bare_since > REJOIN_S:
             raise MembershipLostError(

@@ -25,7 +25,7 @@ PUBLISHED: Final = {
     "grafana": ("127.0.0.1", "3000", 3000),
 }
 IMAGES: Final = {
-    "kafka": r"apache/kafka:4\.1\.1",
+    "kafka": r"apache/kafka:4\.3\.1",
     "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v1\.4\.2",
     "postgresql": r"postgres:17",
     "grafana": r"grafana/grafana:12\.4\.\d+",

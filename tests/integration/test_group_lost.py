@@ -33,7 +33,7 @@ def read_until_assigned(source: KafkaSource) -> bool:
 def test_member_without_partitions_after_it_had_some_begins_anew(
     source: KafkaSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Seen once in a soak: a killed broker was back, and its partitions stayed with nobody, without a word."""
+    """A broker before 4.2 can refuse for ever a member that joins again under its own id (KAFKA-19233)."""
     monkeypatch.setattr(kafka_consumer, "REJOIN_S", 0.3)
     source.subscribe()
     eventually(lambda: read_until_assigned(source))
