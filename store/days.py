@@ -22,7 +22,8 @@ ASK: Final = """
 SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
        ARRAY(SELECT to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD') - date '1970-01-01'
              FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-             WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$')
+             WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'),
+       (SELECT coalesce(max(retention_days), 1) FROM retention_floor)
 """
 # Writers to the default partition queue behind a lock that is waited for.
 LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '700ms', true)"
@@ -34,7 +35,8 @@ class Days:
     What one connection knows of the days' partitions. Days are counted since 1970, in UTC, by the database's clock.
 
     Args:
-        retention_days: Of heartbeats; older days get no partition, since maintenance would drop it. 0: for ever.
+        retention_days: Of heartbeats, at least the database's floor; older days get no partition, since maintenance
+            would drop it. 0: for ever.
     """
 
     def __init__(self, retention_days: int) -> None:
@@ -66,12 +68,12 @@ class Days:
 
     def _ask(self, connection: Connection) -> None:
         row = connection.execute(ASK).fetchone()
-        today, existing = row or (0, [])
-        back = min(self._retention_days or DAYS_BACK, DAYS_BACK)
-        self._wanted = range(today - back, today + DAYS_AHEAD + 1)
+        today, existing, floor_days = row or (0, [], 1)
+        kept_days = self._retention_days and max(self._retention_days, floor_days)
+        self._wanted = range(today - min(kept_days or DAYS_BACK, DAYS_BACK), today + DAYS_AHEAD + 1)
         self._settled = set(existing)
-        if self._retention_days:
-            self.first_kept_minute = (today - self._retention_days) * MINUTES_A_DAY
+        if kept_days:
+            self.first_kept_minute = (today - kept_days) * MINUTES_A_DAY
 
     def _make(self, connection: Connection, day: int) -> None:
         try:

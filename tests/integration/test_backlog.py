@@ -14,6 +14,7 @@ from typing import Final
 import psycopg
 import pytest
 from psycopg import errors as pg
+from structlog.testing import capture_logs
 
 from common.settings import Consumer
 from common.topic_identity import TopicIdentity
@@ -264,3 +265,17 @@ def test_rows_that_retention_deletes_are_announced_at_once(
     assert datetime.fromisoformat(warning["oldest"]) == oldest
     assert "HEARTBEAT_CONSUMER__RETENTION_DAYS" in warning["hint"]
     assert consumer.stop() == 0
+
+
+def test_rows_that_the_floor_keeps_are_not_announced(database: Database) -> None:
+    """The database's owner may keep rows longer than the setting does: a warning would be false."""
+    database.query("UPDATE retention_floor SET retention_days = 30")
+    owner = Owner(database, Consumer(retention_days=7))
+    kept, old = NOW - 30 * DAY, NOW - 31 * DAY
+    with capture_logs() as lines:
+        owner.write(kept)
+        owner.write(kept + timedelta(seconds=1), old)
+    owner.store.close()
+
+    assert [(line["count"], line["oldest"]) for line in lines] == [(1, old.isoformat())]
+    assert places(database)[kept] == day_of(kept)
