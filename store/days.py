@@ -15,8 +15,9 @@ from psycopg import errors as pg
 MINUTES_A_DAY: Final = 1440
 DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/schema.sql
 ASK_EVERY_S: Final = 60.0  # what day it is, and which partitions there are
+LONGEST_S: Final = 0.7  # spent on one batch's days, so that no partition pauses for a second; the next makes the others
+LEAST_S: Final = 0.05  # a day takes 10 to 50 ms on a busy machine; with less time left, it is not begun
 PUT_OFF_S: Final = 0.5  # after a lock was not to be had; the rows of that time go to the default partition
-LONGEST_S: Final = 0.2  # spent on one batch's days; the next batch makes the others
 
 ASK: Final = """
 SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
@@ -25,8 +26,8 @@ SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
              WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'),
        (SELECT coalesce(max(retention_days), 1) FROM retention_floor)
 """
-# Writers to the default partition queue behind a lock that is waited for.
-LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', '700ms', true)"
+# Writers to the default partition queue behind a lock that is waited for, so it is waited for in short turns.
+LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', %s, true)"
 MAKE: Final = "SELECT make_heartbeats_partition(date '1970-01-01' + %s)"
 
 
@@ -45,6 +46,7 @@ class Days:
         self._settled: set[int] = set()  # they have one, or cannot get one for now
         self._connection: Connection | None = None  # another one: something has failed, so ask again
         self._ask_at = self._try_at = 0.0
+        self._is_held = False  # a lock was busy until the time was over: from then on, one try at a time
         self.first_kept_minute: int | None = None  # rows from before are dropped by the next maintenance
 
     def prepare(self, connection: Connection, minutes: Iterable[int]) -> None:
@@ -61,10 +63,21 @@ class Days:
         if connection is not self._connection or now >= self._ask_at:
             self._ask(connection)
             self._connection, self._ask_at, self._try_at = connection, now + ASK_EVERY_S, now
-        missing = {minute // MINUTES_A_DAY for minute in minutes} - self._settled
-        for day in sorted(missing, reverse=True):
-            if day in self._wanted and self._try_at <= time.monotonic() < now + LONGEST_S:
-                self._make(connection, day)
+        days = {minute // MINUTES_A_DAY for minute in minutes} - self._settled
+        missing = sorted(day for day in days if day in self._wanted)
+        if missing and now >= self._try_at:
+            self._make_all(connection, missing)
+
+    def _make_all(self, connection: Connection, missing: list[int]) -> None:
+        """Make days, the newest first, until all are made or the time is over; a busy lock is tried for again."""
+        until, made = time.monotonic() + LONGEST_S, True
+        while missing and (left_s := until - time.monotonic()) > LEAST_S and (made or not self._is_held):
+            made = self._make(connection, missing[-1], left_s)
+            if made:
+                missing.pop()
+        self._is_held = not made
+        if self._is_held:
+            self._try_at = time.monotonic() + PUT_OFF_S
 
     def _ask(self, connection: Connection) -> None:
         row = connection.execute(ASK).fetchone()
@@ -75,14 +88,17 @@ class Days:
         if kept_days:
             self.first_kept_minute = (today - kept_days) * MINUTES_A_DAY
 
-    def _make(self, connection: Connection, day: int) -> None:
+    def _make(self, connection: Connection, day: int, within_s: float) -> bool:
+        """Make a day's partition unless it cannot get one; False if that is to be tried again."""
         try:
             with connection.transaction():
-                connection.execute(LIMITS)
+                connection.execute(LIMITS, (f"{within_s * 1000:.0f}ms",))
                 connection.execute(MAKE, (day,))
         except (pg.LockNotAvailable, pg.DeadlockDetected):
-            self._try_at = time.monotonic() + PUT_OFF_S
-            return
+            return False
         except pg.QueryCanceled:
-            pass  # there was too much to move or to read
+            if within_s < LONGEST_S - LEAST_S:
+                return False
+            # Otherwise there was too much to move or to read.
         self._settled.add(day)
+        return True
