@@ -7,11 +7,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
-from local import kafka as local_kafka
 from local.kafka import KafkaServer
-from local.ports import find_free_port
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.two_brokers import two_brokers
 
 pytestmark = [pytest.mark.integration]
 
@@ -35,15 +34,9 @@ def test_partition_without_a_leader_does_not_hold_up_the_others(
     start: StartService, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the consumer starts while the broker is away; that one's messages are stored when it is back."""
-    cluster = local_kafka.new_cluster_id()
-    monkeypatch.setattr(local_kafka, "new_cluster_id", lambda: cluster)
-    first, second, controller = find_free_port(), find_free_port(), find_free_port()
-    voters = {"controller.quorum.voters": f"1@127.0.0.1:{controller}"}
-    listeners = f"PLAINTEXT://127.0.0.1:{first},CONTROLLER://127.0.0.1:{controller}"
-    other = {"process.roles": "broker", "node.id": "2", "listeners": f"PLAINTEXT://127.0.0.1:{second}"}
-    broker = KafkaServer(tmp_path / "2", second, settings={**voters, **other})
+    first, broker = two_brokers(tmp_path, monkeypatch)
     with contextlib.ExitStack() as servers:
-        kafka = servers.enter_context(KafkaServer(tmp_path / "1", first, settings={**voters, "listeners": listeners}))
+        kafka = servers.enter_context(first)
         topic = Topic(kafka, "heartbeats")
         make_groups_on(kafka)  # the groups' own topic has one replica; it must not be on the broker that goes away
         servers.enter_context(broker)

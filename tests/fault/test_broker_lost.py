@@ -1,0 +1,47 @@
+"""One of two brokers is lost: what the other one holds can be used soon."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from common.errors import OutageError
+from common.settings import Kafka
+from common.topic import Topic as Administration
+from common.topic import TopicState
+from tests.pipeline import Topic, eventually
+from tests.two_brokers import two_brokers
+
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
+CLIENTS = 10  # each asks the broker that it takes for the controller, which is one of the two at random
+
+
+def look(admin: Administration) -> TopicState | None:
+    try:
+        return admin.look()
+    except OutageError:
+        return None
+
+
+def test_topic_is_known_again_soon_after_the_broker_that_is_asked_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every batch needs the topic's id; by its default, the client would ask the lost broker for up to five minutes."""
+    first, second = two_brokers(tmp_path, monkeypatch)
+    with first, second:
+        topic = Topic(first, "heartbeats")
+        created = NewTopic(topic.name, num_partitions=1, replica_assignment=[[1]])
+        admin = topic.admin
+        admin.create_topics([created])[topic.name].result()
+        address = Kafka(bootstrap_servers=first.bootstrap_servers, topic=topic.name)
+        admins = [Administration(address) for _ in range(CLIENTS)]
+        before = [eventually(lambda: look(one)) for one in admins]  # noqa: B023
+        second.kill()
+        began = time.monotonic()
+        with ThreadPoolExecutor(CLIENTS) as waiting:
+            after = list(waiting.map(lambda one: eventually(lambda: look(one), within_s=40), admins))
+        print(f"all clients had the answer {time.monotonic() - began:.1f} s after the kill")
+
+    assert after == before
