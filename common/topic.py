@@ -13,6 +13,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import (
     AdminClient,
     ConfigResource,
+    ListConsumerGroupsResult,
     ListOffsetsResultInfo,
     NewTopic,
     OffsetSpec,
@@ -121,6 +122,13 @@ class Topic:
             return TopicState.of(found)
 
         return wait
+
+    def ask_groups(self) -> Future[ListConsumerGroupsResult]:
+        """Ask all brokers for the consumer groups that they coordinate, without waiting; raises as `look`."""
+        try:
+            return self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as error:
+            raise self._explained(error, "look up the consumer groups") from error
 
     def is_led(self, partitions: int) -> bool:
         """

@@ -1,6 +1,6 @@
 """How the loop's own parts fail."""
 
-from common.errors import HeartbeatError
+from common.errors import HeartbeatError, OutageError
 
 
 class PredecessorFailedError(HeartbeatError):
@@ -9,3 +9,21 @@ class PredecessorFailedError(HeartbeatError):
 
 class MembershipLostError(HeartbeatError):
     """The Kafka client can go on no more, for example since the broker forgot the group: a new one is needed."""
+
+
+class NoCoordinatorError(OutageError):
+    """
+    The consumer gets no partition, since no broker answers for its group.
+
+    Args:
+        servers: The broker's addresses.
+        group_id: The group's name.
+    """
+
+    def __init__(self, servers: str, group_id: str) -> None:
+        super().__init__(
+            f"cannot get a partition from group {group_id} at {servers}: the group has no coordinator",
+            hint="Check with kafka-topics.sh --describe that the topic __consumer_offsets exists and that each of its"
+            " partitions has a leader. Kafka cannot create it on fewer brokers than the broker's setting"
+            " offsets.topic.replication.factor asks for (by default 3).",
+        )

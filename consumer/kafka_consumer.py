@@ -24,6 +24,7 @@ from common.telemetry import REBALANCES
 from common.topic import Topic
 from common.topic_identity import TopicIdentity, confirm, identify
 from consumer.client_events import ClientEvents
+from consumer.coordinator import Coordinator
 from consumer.errors import MembershipLostError
 from consumer.reading import Hole, Reading, set_aside_large
 from consumer.unreadable import UnreadableBatches
@@ -67,6 +68,7 @@ class KafkaSource:
         except KafkaException as error:
             raise explain(error, self._kafka, "set up a Kafka consumer") from error
         self._admin = Topic(self._kafka)
+        self._coordinator = Coordinator(self._admin, self._kafka)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
         self.topic = TopicIdentity(self._topic, "")
 
@@ -97,6 +99,7 @@ class KafkaSource:
         Raises:
             ConfigError, RefusedError: The broker refuses us.
             MembershipLostError: This client can go on no more.
+            NoCoordinatorError: No partition has come, and the group has no coordinator.
             BooksError: Kafka holds another record where the last one was taken.
             TopicReplacedError: So it does, and the topic is another one.
         """
@@ -116,6 +119,7 @@ class KafkaSource:
         slices = [part for part in finished if part is not None]
         if not slices:  # otherwise they would be lost
             self._raise_refusal()
+        self._coordinator.check(has_partitions=bool(self._positions or self.unplaced))
         return slices
 
     @property

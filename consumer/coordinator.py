@@ -1,0 +1,69 @@
+"""Notices that the group has no coordinator: nobody gets a partition then, and Kafka's client does not say why."""
+
+import time
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Final
+
+from confluent_kafka.admin import ListConsumerGroupsResult
+
+from common.errors import HeartbeatError
+from common.settings import Kafka
+from common.topic import Topic
+from consumer.errors import NoCoordinatorError
+
+PATIENCE_S: Final = 30.0  # without a partition; longer than a rebalance usually takes
+ASK_EVERY_S: Final = 60.0  # a spare consumer has no partition for good
+ASK_AGAIN_S: Final = 5.0  # after an answer without the group
+MISSES: Final = 2  # in a row; after one, a broker may just have been restarting
+
+
+class Coordinator:
+    """
+    Asks while this consumer has no partition whether any broker knows its group, as the group's coordinator does.
+
+    The coordinator itself is not asked: where there is none, librdkafka 2.16 runs into the timeout of
+    `describe_consumer_groups`, and aborts the process (`eonce->refcnt > 0`) when there is one later.
+
+    Args:
+        admin: The connection that asks.
+        kafka: Address and group.
+    """
+
+    def __init__(self, admin: Topic, kafka: Kafka) -> None:
+        self._admin = admin
+        self._kafka = kafka
+        self._ask_at = time.monotonic() + PATIENCE_S
+        self._asked: Future[ListConsumerGroupsResult] | None = None
+        self._misses = 0  # answers in a row without the group
+
+    def check(self, *, has_partitions: bool) -> None:
+        """
+        Ask once a minute while there is no partition, without waiting for the answer.
+
+        If a broker knows the group, all is well: other members hold the partitions, or they are just being given out.
+
+        Raises:
+            NoCoordinatorError: By the last answers, there is none; raised at each call until that changes.
+        """
+        now = time.monotonic()
+        if has_partitions:
+            self._asked, self._misses, self._ask_at = None, 0, now + PATIENCE_S
+        elif self._asked is None and now >= self._ask_at:
+            self._asked = self._admin.ask_groups()
+        elif self._asked is not None and self._asked.done():
+            self._count(self._asked)
+            self._asked, self._ask_at = None, now + (ASK_AGAIN_S if self._misses else ASK_EVERY_S)
+        if self._misses >= MISSES:
+            raise NoCoordinatorError(self._kafka.bootstrap_servers, self._kafka.group_id)
+
+    def _count(self, asked: Future[ListConsumerGroupsResult]) -> None:
+        """Take an answer; that no broker gives any is another matter, and changes nothing."""
+        if asked.exception() is not None:
+            return
+        if any(group.group_id == self._kafka.group_id for group in asked.result().valid or []):
+            self._misses = 0
+            return
+        with suppress(HeartbeatError):
+            self._admin.look()
+            self._misses += 1
