@@ -15,6 +15,7 @@ from benchmarks.services import ROOT
 from benchmarks.stack import DATABASE
 from local.postgres import PostgresServer
 from local.postgres_programs import program
+from local.schema import apply_schema
 
 READER: Final = "reader"
 PASSWORD: Final = "reader's"
@@ -173,7 +174,7 @@ class Filling:
             print(f"{time.perf_counter() - started:7.1f} s  {step}", flush=True)
 
     def _make_schema(self, connection: psycopg.Connection) -> None:
-        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        apply_schema(self._server, DATABASE)
         connection.execute(NO_INDEXES)
         connection.execute(BOOKS)
         environment = {
@@ -204,11 +205,10 @@ class Filling:
         connection.execute("DELETE FROM heartbeats_fleet WHERE width_s = %s", (wide,))
         connection.execute(WIDEN_FLEET, {"fine": fine, "wide": wide})
 
-    @staticmethod
-    def _upgrade(connection: psycopg.Connection) -> None:
-        """Have the schema make the rollup that it makes where there is none."""
-        connection.execute("TRUNCATE heartbeats_per_customer")
-        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+    def _upgrade(self, connection: psycopg.Connection) -> None:
+        """Have a migration make the rollup that it makes where there is none."""
+        connection.execute("TRUNCATE heartbeats_per_customer; DELETE FROM heartbeat_migrations WHERE number = 7")
+        apply_schema(self._server, DATABASE)
 
 
 @contextmanager

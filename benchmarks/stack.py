@@ -15,10 +15,11 @@ import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.services import ROOT, Service, cpu_of
+from benchmarks.services import Service, cpu_of
 from common.settings import Options
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
+from local.schema import apply_schema
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder, Messages
 
@@ -200,8 +201,8 @@ def open_database(server: PostgresServer, name: str) -> Iterator[psycopg.Connect
     """Make a database with the schema, and give a connection to it."""
     with psycopg.connect(server.conninfo(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
+    apply_schema(server, name)
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
-        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
         yield connection
 
 

@@ -28,7 +28,7 @@ PREFIX: Final = "HEARTBEAT_"
 Options = dict[str, str | int | float | bool]
 Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
-FEWEST_REJECTED_BYTES: Final = 64 * 1024**2  # as in bound_rejected() of db/schema.sql
+FEWEST_REJECTED_BYTES: Final = 64 * 1024**2  # as in bound_rejected() of db/quarantine.sql
 
 
 def _none_or_enough(size_bytes: int) -> int:

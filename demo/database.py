@@ -1,8 +1,5 @@
 """The demo's database: made once with its role, its schema brought up to date at every start."""
 
-from pathlib import Path
-from typing import Final
-
 import psycopg
 from psycopg import sql
 
@@ -10,8 +7,7 @@ from common.errors import one_line
 from common.settings import Credentials
 from local.errors import LocalServerError
 from local.postgres import PostgresServer
-
-SCHEMA: Final = Path(__file__).resolve().parent.parent / "db" / "schema.sql"
+from local.schema import OTHER_OWNER, apply_schema
 
 
 def prepare(server: PostgresServer, credentials: Credentials) -> str:
@@ -28,14 +24,12 @@ def prepare(server: PostgresServer, credentials: Credentials) -> str:
     try:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             _make(connection, credentials)
-        with psycopg.connect(conninfo, autocommit=True) as connection:
-            connection.execute(SCHEMA.read_bytes())
     except psycopg.Error as error:
         raise LocalServerError(
             f"cannot prepare the database {credentials.database}: {one_line(error)}",
-            hint="If POSTGRESQL_USERNAME was changed since the first run, set it back: the tables belong to the earlier"
-            f" role. Or delete {server.data_dir} to begin with an empty database.",
+            hint=OTHER_OWNER.format(server.data_dir),
         ) from error
+    apply_schema(server, credentials.database, credentials.username, credentials.password.get_secret_value())
     return conninfo
 
 

@@ -12,7 +12,7 @@ from store.reasons import Reason
 from store.rows import row
 from store.validation import Decode, Heartbeat, Heartbeats
 
-PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/schema.sql
+PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/ledger.sql
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 # 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
 FIRST_BROKER_MS: Final = 1_293_840_000_000

@@ -13,7 +13,7 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 MINUTES_A_DAY: Final = 1440
-DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/schema.sql
+DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/partitions.sql
 ASK_EVERY_S: Final = 60.0  # what day it is, and which partitions there are
 LONGEST_S: Final = 0.7  # spent on one batch's days, so that no partition pauses for a second; the next makes the others
 LEAST_S: Final = 0.05  # a day takes 10 to 50 ms on a busy machine; with less time left, it is not begun

@@ -10,7 +10,8 @@ import pytest
 
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
-from tests.pipeline import ROOT, Database, Service, Topic, settings_for
+from local.schema import apply_schema
+from tests.pipeline import Database, Service, Topic, settings_for
 
 TEMPLATE = "heartbeat_template"
 StartService = Callable[..., Service]
@@ -39,8 +40,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     with PostgresServer(tmp_path_factory.mktemp("postgres"), settings=settings) as server:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {TEMPLATE}")
-        with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
-            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        apply_schema(server, TEMPLATE)
         yield server
 
 
@@ -65,8 +65,7 @@ def own_database(tmp_path: Path) -> Iterator[Database]:
     with PostgresServer(tmp_path / "postgres") as server:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {TEMPLATE}")
-        with psycopg.connect(server.conninfo(TEMPLATE), autocommit=True) as connection:
-            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        apply_schema(server, TEMPLATE)
         yield clone_database(server)
 
 

@@ -18,12 +18,13 @@ from structlog.testing import capture_logs
 
 from common.settings import Consumer
 from common.topic_identity import TopicIdentity
+from local.schema import apply_schema
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.postgres_errors import is_partition_made_meanwhile
 from store.validation import Decode
 from tests.conftest import StartService
-from tests.pipeline import ROOT, Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 from tests.store import open_store
 from tests.unit.records import MemoryRecord
 
@@ -237,8 +238,7 @@ def test_older_database_gets_a_partition_for_old_rows(database: Database) -> Non
         recent, datetime(9999, 1, 1, tzinfo=UTC),
     )  # fmt: skip
     for _ in range(2):
-        with database.connect() as connection:
-            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+        apply_schema(database.server, database.name)
 
         assert dict(database.query("SELECT tableoid::regclass::text, count(*) FROM heartbeats GROUP BY 1")) == {
             "heartbeats_old": 21_000,

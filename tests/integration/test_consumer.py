@@ -6,8 +6,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
+from local.schema import apply_schema
 from tests.conftest import StartService
-from tests.pipeline import ROOT, Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -229,8 +230,7 @@ def test_patients_view_numbers_customers_and_classifies_rates(database: Database
 def test_schema_can_be_applied_again_to_a_filled_database(database: Database) -> None:
     """An upgrade is the same file once more."""
     database.query("INSERT INTO heartbeats (customer_id, \"timestamp\", heart_rate) VALUES ('a', now(), 70)")
-    with database.connect() as connection:
-        for _ in range(2):
-            connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+    for _ in range(2):
+        apply_schema(database.server, database.name)
 
     assert database.count() == 1

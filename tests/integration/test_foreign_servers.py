@@ -8,8 +8,8 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from tests import roles
 from tests.conftest import StartService
-from tests.pipeline import ROOT, Database, Topic, encode, eventually, heartbeats
-from tests.roles import Roles
+from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.roles import Roles, client
 
 pytestmark = pytest.mark.integration
 
@@ -37,9 +37,8 @@ def test_days_are_utc_days_whatever_the_database_is_set_to(database: Database, z
         database.query(SQL("DROP TABLE {}").format(Identifier(name)).as_string())
     database.query("INSERT INTO heartbeats (customer_id, \"timestamp\", heart_rate) VALUES ('a', now(), 70)")
     set_for_database(database, DateStyle="SQL, DMY", TimeZone=zone, IntervalStyle="sql_standard")
+    kept = client("psql", database, "-qAt", "-f", "db/schema.sql", "-c", "SHOW DateStyle").stdout.splitlines()
     with database.connect() as connection:
-        connection.execute((ROOT / "db" / "schema.sql").read_bytes())
-        kept = connection.execute("SHOW DateStyle").fetchone()
         connection.execute(
             "INSERT INTO heartbeats_touched VALUES (date_trunc('minute', now()), now() - interval '1 h')"
         )
@@ -49,7 +48,7 @@ def test_days_are_utc_days_whatever_the_database_is_set_to(database: Database, z
     assert database.query(BOUNDS) == expected
     assert database.query("SELECT count(*) FROM heartbeats_default") == [(0,)]
     assert database.query("SELECT sum(readings) FROM heartbeats_per_minute") == [(1,)]
-    assert (kept, refreshed) == (("SQL, DMY",), (1,))
+    assert (kept, refreshed) == (["SQL, DMY"], (1,))
 
 
 def test_services_work_with_any_style_of_dates(start: StartService, topic: Topic, database: Database) -> None:

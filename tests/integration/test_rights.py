@@ -13,14 +13,15 @@ from pydantic import SecretStr
 
 from common.settings import Credentials
 from demo.database import prepare
+from local.errors import LocalServerError
 from local.postgres import PostgresServer
+from local.schema import apply_schema
 from tests import roles as applied
-from tests.pipeline import ROOT, Database
+from tests.pipeline import Database
 from tests.roles import PASSWORD, Roles, client, environment, made_for
 
 pytestmark = pytest.mark.integration
 
-SCHEMA = (ROOT / "db" / "schema.sql").read_bytes()
 # Everything a schema holds by its own: partitions of days come and go.
 OBJECTS = """
 SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'S')
@@ -54,13 +55,11 @@ def test_list_of_objects_is_complete(database: Database) -> None:
 
 def test_search_path_does_not_depend_on_who_applies_the_schema(database: Database) -> None:
     """A schema named as the owner came first in the functions' path, if there was none when they were created."""
-    with database.connect() as connection:
-        connection.execute("SET search_path = nowhere, pg_temp, public")
-        connection.execute(SCHEMA)
-        paths = connection.execute(
-            "SELECT DISTINCT setting FROM pg_proc, unnest(proconfig) AS setting"
-            " WHERE pronamespace = 'public'::regnamespace AND setting ~ '^search_path'"
-        ).fetchall()
+    client("psql", database, "-q", "-f", "db/schema.sql", PGOPTIONS="-c search_path=nowhere,pg_temp,public")
+    paths = database.query(
+        "SELECT DISTINCT setting FROM pg_proc, unnest(proconfig) AS setting"
+        " WHERE pronamespace = 'public'::regnamespace AND setting ~ '^search_path'"
+    )
 
     assert paths == [("search_path=public, pg_temp",)]
 
@@ -89,15 +88,14 @@ def test_pipeline_takes_a_schema_of_its_own_in_a_shared_database(database: Datab
 def test_schema_refuses_an_unsafe_function(database: Database) -> None:
     """The check at its end names a function that a later version forgets to close."""
     database.query("CREATE FUNCTION fleet_width() RETURNS void LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC END")
-    checks = SCHEMA[SCHEMA.index(b"-- Checks ---") :]
     for statement in (
         "SELECT",
         "REVOKE EXECUTE ON FUNCTION fleet_width() FROM PUBLIC",
         "ALTER FUNCTION fleet_width() SET search_path = pg_temp, public",
     ):
         database.query(statement)
-        with pytest.raises(pg.RaiseException, match=r"fleet_width\(\)"), database.connect() as connection:
-            connection.execute(checks)
+        with pytest.raises(LocalServerError, match=r"fleet_width\(\)"):
+            apply_schema(database.server, database.name)
 
 
 @pytest.mark.parametrize(

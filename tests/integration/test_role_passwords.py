@@ -7,13 +7,11 @@ import psycopg
 import pytest
 
 from local.postgres import PostgresServer
-from tests.pipeline import ROOT, Database
+from local.schema import apply_schema
+from tests.pipeline import Database
 from tests.roles import client, environment
 
 pytestmark = pytest.mark.integration
-
-SCHEMA = (ROOT / "db" / "schema.sql").read_bytes()
-
 
 PASSWORDS = [
     "it's \"pa$word\" \\ `x` :'y' ${z} %s",
@@ -36,8 +34,7 @@ def logging_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databas
     with PostgresServer(tmp_path_factory.mktemp("postgres"), settings=settings) as server:
         with psycopg.connect(server.conninfo(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE logged")
-        with psycopg.connect(server.conninfo("logged"), autocommit=True) as connection:
-            connection.execute(SCHEMA)
+        apply_schema(server, "logged")
         yield Database(server, "logged")
 
 

@@ -8,7 +8,8 @@ import psycopg
 
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
-from tests.pipeline import ROOT, Database, Service, Topic, eventually, settings_for
+from local.schema import apply_schema
+from tests.pipeline import Database, Service, Topic, eventually, settings_for
 
 CONSUMERS = 2
 
@@ -46,8 +47,7 @@ class System:
         with self.kafka, self.postgres:
             with psycopg.connect(self.postgres.conninfo(), autocommit=True) as connection:
                 connection.execute("CREATE DATABASE heartbeats")
-            with self.database.connect() as connection:
-                connection.execute((ROOT / "db" / "schema.sql").read_bytes())
+            apply_schema(self.database.server, self.database.name)
             self._settings |= settings_for(self.topic, self.database)
             self._settings["HEARTBEAT_CONSUMER__RETENTION_DAYS"] = "7"  # so that a wrong clock could delete
             try:

@@ -43,7 +43,7 @@ def slices(draw: st.DrawFn) -> list[Slice]:
 
 
 def place(row_id: int) -> tuple[int, int, int]:
-    """Unpack a row's id as kafka_place() of db/schema.sql does: generation, partition, offset."""
+    """Unpack a row's id as kafka_place() of db/ledger.sql does: generation, partition, offset."""
     return row_id >> 56, row_id >> 40 & 65535, row_id & LAST_OFFSET
 
 

@@ -1,0 +1,50 @@
+-- The numbering of rows and of topics. See schema.sql, which includes this file.
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+
+CREATE OR REPLACE FUNCTION kafka_place_id(generation integer, partition integer, "offset" bigint) RETURNS bigint
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (generation::bigint << 56) | (partition::bigint << 40) | "offset";
+COMMENT ON FUNCTION kafka_place_id IS 'The id of the row made from this place in Kafka';
+
+CREATE OR REPLACE FUNCTION kafka_place(id bigint, OUT generation integer, OUT partition integer, OUT "offset" bigint)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((id >> 56)::integer, ((id >> 40) & 65535)::integer, id & 1099511627775);
+COMMENT ON FUNCTION kafka_place IS 'The place in Kafka that a row''s id was made from: SELECT (kafka_place(id)).* FROM heartbeats';
+
+-- The number for a new topic; the caller has locked kafka_topics. Numbers rise as long as there are any, so that none is
+-- mistaken for another. After that, one without a row is used again: one that was given to nobody, or the oldest topic's
+-- that was made again since and whose rows were all dropped by retention; its part of the books goes with it.
+CREATE OR REPLACE FUNCTION free_generation() RETURNS smallint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    one smallint := coalesce((SELECT max(generation) FROM kafka_topics), 0) + 1;
+BEGIN
+    IF one <= 127 THEN
+        RETURN one;
+    END IF;
+    FOR one IN
+        SELECT number FROM generate_series(1, 127) AS number LEFT JOIN kafka_topics AS known ON generation = number
+        WHERE topic IS NULL
+           OR (EXISTS (SELECT FROM kafka_topics WHERE topic = known.topic AND first_seen_at > known.first_seen_at)
+               AND NOT EXISTS (SELECT FROM kafka_ledger WHERE generation = number
+                               AND (stored <> stored_dropped OR rejected <> rejected_dropped)))
+        ORDER BY first_seen_at NULLS FIRST, number
+    LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM heartbeats
+                              WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775))
+                   OR EXISTS (SELECT FROM rejected_heartbeats
+                              WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775));
+        DELETE FROM kafka_ledger WHERE generation = one;
+        DELETE FROM kafka_topics WHERE generation = one;
+        RETURN one;
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION free_generation FROM PUBLIC;
+COMMENT ON FUNCTION free_generation IS 'The number for a new topic; NULL if there is none. It may take that of an older topic without rows';
+
+COMMIT;

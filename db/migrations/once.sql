@@ -1,0 +1,11 @@
+-- Applies :migration, unless this database has had it or is new.
+\set known :known :migration ' '
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+SELECT to_regclass('heartbeats') IS NOT NULL
+       AND NOT EXISTS (SELECT FROM heartbeat_migrations WHERE number = left(:'migration', 4)::integer) AS wanted \gset
+\if :wanted
+    \ir :migration
+    INSERT INTO heartbeat_migrations VALUES (left(:'migration', 4)::integer, :'migration');
+\endif
+COMMIT;

@@ -1,0 +1,39 @@
+-- The list of everything that schema.sql creates, and a check of it. See schema.sql, which includes this file.
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+
+CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY[
+        -- Tables, a sequence and a view; the days' partitions are those that inherit from heartbeats
+        'heartbeat_migrations', 'heartbeats', 'heartbeats_by_hand_id', 'heartbeats_fleet', 'heartbeats_horizon',
+        'heartbeats_outdated', 'heartbeats_per_customer', 'heartbeats_per_minute', 'heartbeats_touched',
+        'kafka_ledger', 'kafka_topics', 'maintenance_turn', 'patient_heartbeats', 'rejected_heartbeats',
+        'rejected_turn', 'retention_floor', 'schema_turn',
+        -- Functions
+        'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_heartbeats_day',
+        'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history', 'fleet_width',
+        'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make', 'kafka_place',
+        'kafka_place_id', 'maintenance_turn', 'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes',
+        'refresh_rollups', 'rejected_turn', 'release_rejected', 'retention_limit', 'sum_up_fleet'
+    ]::name[];
+COMMENT ON FUNCTION heartbeat_objects IS 'The names of what db/schema.sql creates: roles.sql touches nothing else';
+
+-- A function that runs with the owner's rights is called by those to whom roles.sql grants it, and finds only our tables.
+DO $$
+DECLARE
+    unsafe text := (
+        SELECT string_agg(oid::regprocedure::text, ', ') FROM pg_proc
+        WHERE pronamespace = quote_ident(current_schema())::regnamespace AND proname = ANY (heartbeat_objects()) AND prosecdef
+          AND (has_function_privilege('public', oid, 'EXECUTE')
+               OR format('search_path=%I, pg_temp', current_schema()) = ANY (proconfig) IS NOT TRUE));
+BEGIN
+    IF unsafe IS NOT NULL THEN
+        RAISE 'not safe to run with the owner''s rights: %', unsafe
+            USING HINT = 'REVOKE EXECUTE ... FROM PUBLIC and SET search_path FROM CURRENT stand beside each such function.';
+    END IF;
+END
+$$;
+
+COMMIT;

@@ -1,0 +1,81 @@
+-- The bound of the quarantine, and the way out of it. See schema.sql, which includes this file.
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+
+CREATE OR REPLACE FUNCTION rejected_turn() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+BEGIN
+    LOCK TABLE rejected_turn IN EXCLUSIVE MODE;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION rejected_turn FROM PUBLIC;
+COMMENT ON FUNCTION rejected_turn IS 'Waits for the turn with the quarantine, and keeps it until the transaction ends';
+
+-- Deletes the oldest messages until the rest takes no more than max_bytes, whatever their age: a flood must not fill the
+-- disk. At most so many at a time, and a gigabyte. What retention_floor.rejected_max_bytes holds is always kept.
+-- Nothing is measured while all files together are smaller than that (they do not shrink when rows are deleted). Up to
+-- 4,000 pages of rows (some 100,000 messages; large payloads lie elsewhere) are measured exactly, more by a sample.
+CREATE OR REPLACE FUNCTION bound_rejected(max_bytes bigint, most integer DEFAULT 50000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    allowed bigint := greatest(max_bytes, (SELECT rejected_max_bytes FROM retention_floor), 64 * 1024 * 1024);
+    on_disk bigint := pg_total_relation_size('rejected_heartbeats');
+    pages bigint := pg_relation_size('rejected_heartbeats') / current_setting('block_size')::integer;
+    percent float8 := least(100, 100.0 * 4000 / greatest(pages, 1));
+    fixed_bytes CONSTANT integer := 150;  -- a row's other columns and headers, and its entries in two indexes
+    surplus bigint;
+    dropped bigint;
+BEGIN
+    IF on_disk <= allowed THEN
+        RETURN 0;
+    END IF;
+    BEGIN
+        LOCK TABLE rejected_turn IN EXCLUSIVE MODE NOWAIT;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN 0;
+    END;
+    SELECT least(on_disk, 100 / percent * coalesce(sum(
+        fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0) + coalesce(pg_column_size(payload), 0)
+    ), 0)) - allowed INTO surplus FROM rejected_heartbeats TABLESAMPLE SYSTEM (percent);
+    WITH oldest AS (
+        SELECT id, rejected_at, fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0)
+                                + coalesce(pg_column_size(payload), 0) AS bytes
+        FROM rejected_heartbeats ORDER BY rejected_at, id LIMIT CASE WHEN surplus > 0 THEN most ELSE 0 END
+    ), summed AS (
+        SELECT id, sum(bytes) OVER (ORDER BY rejected_at, id) - bytes AS older_bytes FROM oldest
+    ), gone AS (
+        DELETE FROM rejected_heartbeats WHERE id IN (
+            SELECT id FROM summed WHERE older_bytes < least(surplus, 1024 * 1024 * 1024))
+        RETURNING id
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM gone GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) INTO dropped FROM gone;
+    RETURN dropped;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION bound_rejected FROM PUBLIC;
+COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, tallied in kafka_ledger.rejected_dropped; returns how many';
+
+-- A replay may take a message out of the quarantine only once its heartbeat is stored.
+CREATE OR REPLACE FUNCTION release_rejected(ids bigint[]) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    WITH gone AS (
+        DELETE FROM rejected_heartbeats AS rejected
+        WHERE id = ANY (ids) AND EXISTS (SELECT FROM heartbeats WHERE heartbeats.id = rejected.id)
+        RETURNING 1
+    )
+    SELECT count(*) FROM gone;
+END;
+REVOKE EXECUTE ON FUNCTION release_rejected FROM PUBLIC;
+COMMENT ON FUNCTION release_rejected IS 'Deletes quarantined messages whose heartbeats are stored; returns how many';
+
+COMMIT;

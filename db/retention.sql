@@ -1,0 +1,212 @@
+-- What drops old data: by the database's clock, and never what retention_floor keeps. See schema.sql, which includes
+-- this file.
+
+BEGIN;
+LOCK TABLE schema_turn IN EXCLUSIVE MODE;
+
+CREATE OR REPLACE FUNCTION maintenance_turn() RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+BEGIN
+    LOCK TABLE maintenance_turn IN EXCLUSIVE MODE NOWAIT;
+    RETURN true;
+EXCEPTION WHEN lock_not_available THEN
+    RETURN false;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION maintenance_turn FROM PUBLIC;
+COMMENT ON FUNCTION maintenance_turn IS 'Takes the turn until the transaction ends; false if another session has it';
+
+CREATE OR REPLACE FUNCTION retention_limit(setting text, keep_days integer) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
+AS $$
+DECLARE
+    fewest integer := coalesce((SELECT to_jsonb(retention_floor) -> setting FROM retention_floor)::integer, 1);
+BEGIN
+    IF keep_days BETWEEN fewest AND 36500 THEN
+        RETURN ((now() AT TIME ZONE 'UTC')::date - keep_days)::timestamp AT TIME ZONE 'UTC';
+    END IF;
+    RAISE 'cannot drop what is older than % days: % must be % to 36500', coalesce(keep_days::text, 'NULL'), setting, fewest
+        USING HINT = format('To drop data sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET %I = <days>;', setting);
+END
+$$;
+COMMENT ON FUNCTION retention_limit IS 'The moment before which data is old if so many days are kept; an error for fewer days than retention_floor allows';
+
+-- Drops one day's heartbeats, and tallies them in the ledger. All locks are tried and given back before anything is
+-- counted: a day that cannot be dropped costs nothing. Rows are counted under a lock that only writers of that day meet.
+-- The lock that every session meets is taken last, for a moment.
+CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
+AS $$
+DECLARE
+    partition_name text := 'heartbeats_' || to_char(day, 'YYYYMMDD');
+    first_moment timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    next_moment timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    generations smallint[];
+    partitions integer[];
+    numbers bigint[];
+BEGIN
+    IF (first_moment < retention_limit('retention_days', coalesce((SELECT retention_days FROM retention_floor), 1))) IS NOT TRUE THEN
+        RAISE 'cannot drop the heartbeats of %: retention_floor keeps them', coalesce(day::text, 'NULL')
+            USING HINT = 'To drop them sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET retention_days = <days>;';
+    END IF;
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
+    IF to_regclass(partition_name) IS NULL THEN
+        RETURN 0;
+    END IF;
+    IF NOT EXISTS (  -- a name is not enough: to_char() gives a year before Christ the name of one after
+        SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'heartbeats'::regclass AND inhrelid = to_regclass(partition_name)
+          AND pg_get_expr(relpartbound, inhrelid) = format('FOR VALUES FROM (%L) TO (%L)', first_moment, next_moment))
+    THEN
+        RAISE 'cannot drop %: it does not hold the heartbeats of %', partition_name, day
+            USING HINT = 'Drop this table by hand if it is not needed.';
+    END IF;
+    BEGIN
+        EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition_name);
+        RAISE 'this lock can be had' USING ERRCODE = 'HB000';
+    EXCEPTION
+        WHEN SQLSTATE 'HB000' THEN NULL;  -- the block is undone: its locks are given back
+        WHEN lock_not_available THEN
+            RAISE 'cannot drop %: a transaction uses it', partition_name USING ERRCODE = 'object_in_use', HINT = format(
+                'It is tried again. To find a forgotten transaction: SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid)'
+                ' WHERE relation = %L::regclass;', partition_name);
+    END;
+    BEGIN
+        LOCK TABLE ONLY heartbeats, heartbeats_default IN ACCESS EXCLUSIVE MODE;
+        RAISE 'these locks can be had' USING ERRCODE = 'HB000';
+    EXCEPTION WHEN SQLSTATE 'HB000' THEN NULL;
+    END;
+    EXECUTE format('LOCK TABLE %I IN SHARE MODE', partition_name);
+    EXECUTE format(
+        'SELECT array_agg(generation), array_agg(partition), array_agg(number) FROM (
+            SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+            FROM %I GROUP BY 1, 2) AS tally', partition_name) INTO generations, partitions, numbers;
+    EXECUTE format('DROP TABLE %I', partition_name);
+    UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
+    FROM unnest(generations, partitions, numbers) AS tally (generation, partition, number)
+    WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition;
+    INSERT INTO heartbeats_horizon (dropped_before) VALUES (next_moment)
+    ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
+END
+$$;
+REVOKE EXECUTE ON FUNCTION drop_heartbeats_day FROM PUBLIC;
+COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
+
+-- The same for rows that never had a day of their own, and for quarantine and rollups: at most so many rows at a time,
+-- so that a transaction stays short.
+CREATE OR REPLACE FUNCTION drop_strays(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
+    WITH gone AS (
+        DELETE FROM heartbeats_default WHERE (id, "timestamp") IN (
+            SELECT id, "timestamp" FROM heartbeats_default WHERE "timestamp" < before LIMIT most)
+        RETURNING id
+    ), gone_old AS (
+        DELETE FROM heartbeats_old WHERE (id, "timestamp") IN (
+            SELECT id, "timestamp" FROM heartbeats_old WHERE "timestamp" < before LIMIT most)
+        RETURNING id
+    ), strays AS (
+        SELECT id FROM gone UNION ALL SELECT id FROM gone_old
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM strays GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) INTO dropped FROM strays;
+    IF dropped > 0 THEN
+        INSERT INTO heartbeats_horizon (dropped_before) VALUES (before)
+        ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    END IF;
+    RETURN dropped;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION drop_strays FROM PUBLIC;
+COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, tallied in the ledger; NULL while another session has the turn';
+
+CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('rejected_retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
+    WITH gone AS (
+        DELETE FROM rejected_heartbeats WHERE id IN (
+            SELECT id FROM rejected_heartbeats WHERE rejected_at < before LIMIT most)
+        RETURNING id
+    ), tally AS (
+        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+        FROM gone GROUP BY 1, 2
+    ), booked AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
+        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    )
+    SELECT count(*) INTO dropped FROM gone;
+    RETURN dropped;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION drop_rejected FROM PUBLIC;
+COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, tallied in the ledger; NULL while another session has the turn';
+
+CREATE OR REPLACE FUNCTION drop_rollups(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := retention_limit('rollup_retention_days', keep_days);
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
+    WITH minutes AS (
+        DELETE FROM heartbeats_per_minute WHERE (customer_id, minute) IN (
+            SELECT customer_id, minute FROM heartbeats_per_minute WHERE minute < before LIMIT most)
+        RETURNING 1
+    ), customers AS (
+        DELETE FROM heartbeats_per_customer WHERE (width_s, customer_id, bucket) IN (
+            SELECT width_s, customer_id, bucket FROM heartbeats_per_customer WHERE bucket < before LIMIT most)
+        RETURNING 1
+    ), buckets AS (
+        DELETE FROM heartbeats_fleet WHERE (width_s, bucket) IN (
+            SELECT width_s, bucket FROM heartbeats_fleet WHERE bucket < before LIMIT most)
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets) INTO dropped;
+    RETURN dropped;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
+COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session has the turn';
+
+CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+BEGIN ATOMIC
+    SELECT days.day
+    FROM (
+        SELECT to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD') AS day
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
+    ) AS days
+    WHERE days.day < (retention_limit('retention_days', keep_days) AT TIME ZONE 'UTC')::date
+    ORDER BY 1;
+END;
+REVOKE EXECUTE ON FUNCTION heartbeats_days_to_drop FROM PUBLIC;
+COMMENT ON FUNCTION heartbeats_days_to_drop IS 'Days with a partition that are old if so many days are kept';
+
+COMMIT;
