@@ -45,7 +45,7 @@ class Report:
         self.placed({part.partition: part.to_offset for part in batch.slices})
         self._lag.stored(batch.newest_ms)
         STORED.inc(rows)
-        for reason, count in Counter(one.reason.partition(":")[0] for one in rejected).items():
+        for reason, count in Counter(one.reason for one in rejected).items():
             REJECTED.labels(reason).inc(count)
 
     def tick(self, source: Source) -> None:

@@ -38,11 +38,12 @@ BEGIN
         RETURN 0;
     END;
     SELECT least(on_disk, 100 / percent * coalesce(sum(
-        fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0) + coalesce(pg_column_size(payload), 0)
+        fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(detail), 0) + coalesce(pg_column_size(key), 0)
+        + coalesce(pg_column_size(payload), 0)
     ), 0)) - allowed INTO surplus FROM rejected_heartbeats TABLESAMPLE SYSTEM (percent);
     WITH oldest AS (
-        SELECT id, rejected_at, fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(key), 0)
-                                + coalesce(pg_column_size(payload), 0) AS bytes
+        SELECT id, rejected_at, fixed_bytes + pg_column_size(reason) + coalesce(pg_column_size(detail), 0)
+                                + coalesce(pg_column_size(key), 0) + coalesce(pg_column_size(payload), 0) AS bytes
         FROM rejected_heartbeats ORDER BY rejected_at, id LIMIT CASE WHEN surplus > 0 THEN most ELSE 0 END
     ), summed AS (
         SELECT id, sum(bytes) OVER (ORDER BY rejected_at, id) - bytes AS older_bytes FROM oldest

@@ -97,7 +97,7 @@ GRANT USAGE ON SCHEMA :schema TO :"consumer", :"reader";
 ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_verifier';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 -- Not rejected_at: the oldest go first, and nobody may make his own rows the newest for ever.
-GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)
+GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at, detail)
     ON rejected_heartbeats TO :"consumer";
 GRANT SELECT ON retention_floor TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";

@@ -53,7 +53,8 @@ CREATE TABLE rejected_heartbeats (
     payload_length integer     NOT NULL,
     reason         text        NOT NULL,
     rejected_at    timestamptz NOT NULL DEFAULT now(),
-    appended_at    timestamptz NOT NULL
+    appended_at    timestamptz NOT NULL,
+    detail         text
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0,
     toast.autovacuum_vacuum_scale_factor = 0.02, toast.autovacuum_vacuum_cost_delay = 0
@@ -195,7 +196,8 @@ COMMENT ON COLUMN rejected_heartbeats.id IS 'The message''s place in Kafka, numb
 COMMENT ON COLUMN rejected_heartbeats.key IS 'The bytes as they came, cut at consumer.max_payload_bytes';
 COMMENT ON COLUMN rejected_heartbeats.payload IS 'The bytes as they came, cut at consumer.max_payload_bytes; NULL for a tombstone and for an unreadable batch';
 COMMENT ON COLUMN rejected_heartbeats.payload_length IS 'Full length in bytes, also of a payload that was cut';
-COMMENT ON COLUMN rejected_heartbeats.reason IS 'Stable word, see docs/architecture.md; what PostgreSQL refused carries its words';
+COMMENT ON COLUMN rejected_heartbeats.reason IS 'Stable word, see docs/architecture.md';
+COMMENT ON COLUMN rejected_heartbeats.detail IS 'Where PostgreSQL refused a valid heartbeat: the SQLSTATE and its words';
 COMMENT ON COLUMN rejected_heartbeats.appended_at IS 'The time by which a timestamp counts as future: the broker''s (LogAppendTime), else the later of the sender''s and the consumer''s clock. For an unreadable batch, the time of noticing. Before 2011: a sender''s, see TAKE in store/replay.py';
 COMMENT ON TABLE kafka_topics IS 'Numbers the topics that were read: a topic deleted and made again has a new id and starts at offset 0';
 COMMENT ON TABLE kafka_ledger IS 'What was taken from Kafka: advanced in the transaction that stores the rows, so both happen or neither';

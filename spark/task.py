@@ -164,7 +164,7 @@ def _store_rows(job: Job, rows: list[Row], outcome: Outcome) -> None:
             outcome.position = position
         else:
             reasons = Counter(outcome.rejected)
-            reasons.update(one.reason.partition(":")[0] for one in rejected)
+            reasons.update(one.reason for one in rejected)
             outcome.rejected = dict(reasons)
             outcome.stored += batch.messages - len(rejected)
             outcome.position = batch.slices[0].to_offset

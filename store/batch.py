@@ -67,12 +67,13 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record for the quarantine: its row's id, why, and what PostgreSQL said where it was PostgreSQL who refused."""
+    """A record for the quarantine: its row's id, why, and what PostgreSQL said where PostgreSQL refused it."""
 
     row_id: int
     record: Record
     reason: str
     payload_length: int = 0  # of a payload that is not there as a whole
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

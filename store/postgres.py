@@ -32,8 +32,8 @@ APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
 
 COPY_REJECTED: Final = (
-    'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at)'
-    " FROM STDIN"
+    'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at,'
+    " detail) FROM STDIN"
 )
 # The maintenance does it every minute; within a minute, a flood can bring more than the disk has room for.
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
@@ -171,10 +171,9 @@ class PostgresStore:
                     middle = part.start + len(part) // 2
                     waiting += [range(middle, part.stop), range(part.start, middle)]
                     continue
-                words = f"{Reason.REFUSED}: {error.sqlstate} {one_line(error)}"
-                refused.append(
-                    Rejected(id_of(batch.rows[part.start]), batch.sources[part.start], words.replace("\0", ""))
-                )
+                words = f"{error.sqlstate} {one_line(error)}".replace("\0", "")
+                row_id, record = id_of(batch.rows[part.start]), batch.sources[part.start]
+                refused.append(Rejected(row_id, record, Reason.REFUSED, detail=words))
                 in_a_row = self._refused_in_a_row + len(refused)
                 if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
                     raise BooksError(
@@ -211,6 +210,7 @@ class PostgresStore:
                         one.reason,
                         EPOCH
                         + timedelta(milliseconds=max(0, min(judged_at_ms(record, clock_ms), 253_402_300_799_999))),
+                        one.detail,
                     )
                 )
 

@@ -31,7 +31,7 @@ FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDE
                   ELSE appended_at END AS judged_at
       FROM (SELECT * FROM rejected_heartbeats
             WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
-              AND (%(reason)s::text IS NULL OR reason = %(reason)s OR starts_with(reason, %(reason)s || ':'))
+              AND (%(reason)s::text IS NULL OR reason = %(reason)s)
             ORDER BY id LIMIT %(messages)s) AS found) AS numbered
 WHERE bytes - payload_length < %(bytes)s
 ORDER BY id

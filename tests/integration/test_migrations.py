@@ -86,12 +86,16 @@ def test_older_database_with_rows_becomes_as_a_new_one_and_goes_on(
     old = of_version(schema, empty)
     where = {"POSTGRESQL_DATABASE": old.name}
     copy_rows(database, old)
+    old.query("UPDATE rejected_heartbeats SET reason = 'refused_by_postgresql: P0001 no: ' || \"offset\"")
 
     for _ in range(2):
         apply_schema(old.server, old.name)
         assert catalog(old) ^ catalog(database) == set()
         assert start("consumer", "verify", "--full", **where).wait() == 0
 
+    assert old.query("SELECT DISTINCT reason, detail = 'P0001 no: ' || \"offset\" FROM rejected_heartbeats") == [
+        ("refused_by_postgresql", True)
+    ]
     sent += topic.send_heartbeats(100, seed=8)
     consumer = start("consumer", **where)
     eventually(lambda: old.count() == len(sent))

@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.spark, pytest.mark.timeout(30
 GOOD = 20_000
 TABLES = (
     "SELECT * FROM heartbeats ORDER BY id",
-    "SELECT id, topic, key, payload, payload_length, reason, appended_at FROM rejected_heartbeats ORDER BY id",
+    "SELECT id, topic, key, payload, payload_length, reason, detail, appended_at FROM rejected_heartbeats ORDER BY id",
     "SELECT generation, partition, start_offset, next_offset, stored, rejected, skipped FROM kafka_ledger ORDER BY 2",
     'SELECT patient_id, "timestamp", heart_rate, status FROM patient_heartbeats ORDER BY 1, 2, 3',
 )
