@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from local.ports import find_free_port
+from tests.documents import ROOT, blocks, shape
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 GONE_S = 20.0  # in which nothing may be left after a SIGKILL; it takes a second, unless a starting broker hangs (5 s)
 # Demos that start at the same moment would choose the same ports for their metrics.
 NO_METRICS = {"HEARTBEAT_PRODUCER__METRICS_PORT": "0", "HEARTBEAT_CONSUMER__METRICS_PORT": "0"}
@@ -125,6 +125,8 @@ def test_demo_balances_its_books_and_the_next_one_goes_on(demo: Callable[..., tu
         balance = re.search(r"the books balance: (\d+) offsets passed .*; Kafka holds 0 more", said)
         assert balance, said
         rows.append(int(balance[1]))
+        shown = next(block for block in blocks(ROOT / "README.md", "text") if "in Kafka beyond" in block).splitlines()
+        assert {shape(line) for line in shown} - {"..."} <= {shape(line) for line in said.splitlines()}
         assert f"Kafka       127.0.0.1:{kafka_port}, topic heartbeats" in said
         assert re.search(rf"PostgreSQL  .*psql -h localhost -p {postgresql_port} -U admin -d heartbeat_db", said)
 

@@ -2,16 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from common.settings import Settings
+from tests.documents import PAGES, ROOT, code
 
-ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "grafana" / "README.md"])
 TEXTS: Final = {page: page.read_text(encoding="utf-8") for page in PAGES}
 MAKEFILE: Final = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -34,11 +32,6 @@ def anchors(text: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def code(text: str) -> Iterator[str]:
-    """Return what stands in code spans; fenced blocks are left out."""
-    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
 
 
 def exists(page: Path, name: str) -> bool:
@@ -116,13 +109,29 @@ def test_metrics_exist(page: Path) -> None:
     assert {name for name in named if f'"{name}"' not in SOURCES} == set()
 
 
+@every_page
+def test_programs_and_their_options_exist(page: Path) -> None:
+    """`python -m X` names a module, and each option after it stands in that module or one that it imports."""
+    lost = []
+    for name, rest in re.findall(r"python -m ([\w.]+)((?: [\w.'=-]+)*)", TEXTS[page]):
+        file = ROOT / name.replace(".", "/")
+        if name != "pytest" and not (file.with_suffix(".py").exists() or (file / "__main__.py").exists()):
+            lost.append(name)
+        elif name != "pytest":
+            room = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / name.split(".")[0]).rglob("*.py"))
+            lost += [option for option in re.findall(r"--[a-z-]+", rest) if f'"{option}"' not in room]
+
+    assert lost == []
+
+
 def test_architecture_names_the_doors_of_the_contracts() -> None:
-    """`make lint` enforces pyproject.toml; whoever reads the page must not be told something else."""
+    """`make lint` enforces pyproject.toml; whoever reads the page must not read something else."""
     page = TEXTS[ROOT / "docs" / "architecture.md"]
     contracts = {
         module: set(contract["allowed_importers"])
         for contract in PROJECT["tool"]["importlinter"]["contracts"]
         for module in contract.get("protected_modules", ())
+        if module not in ROOMS
     }
     doors = {}
     for module in contracts:

@@ -1,0 +1,24 @@
+"""What the documents show: commands, SQL and output."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "grafana" / "README.md"])
+
+
+def blocks(page: Path, language: str) -> Iterator[str]:
+    """Return the fenced blocks of a language."""
+    yield from re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def code(text: str) -> Iterator[str]:
+    """Return what stands in code spans; fenced blocks are left out."""
+    yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def shape(line: str) -> str:
+    """Return a line of output without what differs from run to run: figures, and the padding of columns."""
+    return re.sub(r"\s+", " ", re.sub(r"-?\d[\d,.:]*", "0", line)).strip()
