@@ -27,7 +27,7 @@ ROUNDS: Final = 3
 
 
 class OneByOne(Decode):
-    """Judges every message by itself, as where one of a slice is odd."""
+    """Validates every message alone, as if one of the slice were invalid."""
 
     def all(self, payloads: Sequence[bytes | None], appended_ms: Sequence[int]) -> None:  # noqa: ARG002
         """Leave it to be done one by one."""
@@ -80,15 +80,15 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
             used.append(time.process_time() - before)
         return min(used) / rows * 1e6
 
-    judge = best(lambda: [decode.all(*one) for one in payloads])
+    validate = best(lambda: [decode.all(*one) for one in payloads])
     whole = best(lambda: [Batch.of(parts, 1, decode) for parts in sliced])
     return {
         "fetch: librdkafka unpacks, its Python client wraps": fetched[0] / rows * 1e6,
         "sort by partition, see that offset follows offset": best(lambda: [slices(batch) for batch in batches]),
-        "judge: parse, check, read the time": judge,
-        "take out of the message, write as a row": whole - judge,
+        "validate: parse, check, read the time": validate,
+        "take out of the message, write as a row": whole - validate,
         "join the rows for COPY": best(lambda: [block(one.rows) for one in made]),
-        "judge and write one by one, where one of a slice is odd": best(
+        "validate and write one by one, if one message of a slice is invalid": best(
             lambda: [Batch.of(parts, 1, one_by_one) for parts in sliced]
         ),
     }
