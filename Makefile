@@ -1,6 +1,6 @@
 # `make help` lists the targets. Written for GNU make 3.81 (macOS) and any POSIX sh.
 
-# The first Python of these versions that is able to make a virtual environment; the images have the first one.
+# The first Python of these versions that can create a virtual environment. The images use the first version.
 VERSIONS := 3.13 3.12 3.11 3.14
 PYTHON ?= $(VERSIONS:%=python%) python3
 VENV := .venv
@@ -9,24 +9,24 @@ UV := uv==0.13.9
 ENGINE ?= consumer
 INSTALL := $(MAKE) --silent --no-print-directory $(VENV)/.demo-installed $(if $(filter spark,$(ENGINE)),$(VENV)/.spark-installed)
 
-# A virtual environment whose Python is gone (an upgraded system) is made again.
+# A virtual environment whose Python no longer runs (an upgraded system) is created again.
 $(shell [ ! -e $(VENV)/.made ] || $(BIN)/python -c pass 2>/dev/null || rm -f $(VENV)/.made)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
-demo: $(VENV)/.made ## run the pipeline here, without Docker, until Ctrl-C (or for DEMO_SECONDS=60; ENGINE=spark: by Spark)
+demo: $(VENV)/.made ## run the pipeline without Docker until Ctrl-C (DEMO_SECONDS=60: for a minute; ENGINE=spark: with Spark)
 	@export ENGINE='$(ENGINE)'; exec $(BIN)/python -m demo.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m demo'
 
-test: $(VENV)/.dev-installed ## unit and integration tests and the first faults, on a real Kafka and PostgreSQL (minutes)
+test: $(VENV)/.dev-installed ## unit and integration tests and the killed consumers, on a real Kafka and PostgreSQL (minutes)
 	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak' tests/unit tests/integration tests/fault/test_consumer_killed.py
 
-spark-test: $(VENV)/.dev-installed $(VENV)/.spark-installed ## the second engine's tests; installs Spark (0.5 GB)
+spark-test: $(VENV)/.dev-installed $(VENV)/.spark-installed ## the Spark engine's tests; installs Spark (0.5 GB)
 	@$(BIN)/python -m pytest -m spark tests/spark
 
-check: lint types test faults ## what CI runs, but for e2e
+check: lint types test faults ## what CI runs, except spark-test and e2e
 
-lint: $(VENV)/.dev-installed ## ruff, and the contracts between the rooms
+lint: $(VENV)/.dev-installed ## ruff, and which module may import which
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
@@ -34,23 +34,23 @@ lint: $(VENV)/.dev-installed ## ruff, and the contracts between the rooms
 types: $(VENV)/.dev-installed ## mypy --strict
 	@$(BIN)/python -m mypy
 
-format: $(VENV)/.dev-installed ## let ruff mend what it can
+format: $(VENV)/.dev-installed ## let ruff fix and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-faults: $(VENV)/.dev-installed ## all tests that kill, cut, stall and contradict
+faults: $(VENV)/.dev-installed ## all fault tests: kill, cut off, stall, contradict
 	@$(BIN)/python -m pytest -n 4 -m 'fault and not e2e and not soak'
 
-soak: $(VENV)/.dev-installed ## random faults for ten minutes, then the books (SOAK='--seconds 3600')
+soak: $(VENV)/.dev-installed ## random faults for ten minutes, then a check of every row (SOAK='--seconds 3600')
 	@$(BIN)/python -m tests.soak $(SOAK)
 
-e2e: $(VENV)/.dev-installed ## the compose file on Docker
+e2e: $(VENV)/.dev-installed ## the tests of the compose file, on Docker
 	@$(BIN)/python -m pytest -m e2e
 
-bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure what docs/performance.md says, a quarter of an hour (BENCH='drain send'; PEERS=1: other programs)
+bench: $(VENV)/.demo-installed $(VENV)/.bench-installed ## measure the figures of docs/performance.md in a quarter of an hour (BENCH='drain send'; PEERS=1: other programs)
 	@$(BIN)/python -m benchmarks $(if $(PEERS),peers) $(BENCH)
 
-requirements: $(VENV)/.dev-installed ## pin requirements/*.txt anew from pyproject.toml (UPGRADE=1: to the newest)
+requirements: $(VENV)/.dev-installed ## pin requirements/*.txt from pyproject.toml (UPGRADE=1: to the newest versions)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(UV)'
 	@for group in dev demo producer consumer spark bench; do \
 	  if [ $$group = dev ]; then like=; else like='--constraint requirements/dev.txt'; fi; \
@@ -59,14 +59,14 @@ requirements: $(VENV)/.dev-installed ## pin requirements/*.txt anew from pyproje
 	    --group $$group $$like --output-file requirements/$$group.txt pyproject.toml || exit 1; \
 	done
 
-clean: ## remove the virtual environment and the caches, root's in /var/cache too (the demo keeps its data)
+clean: ## remove the virtual environment and the caches, also /var/cache/heartbeat-pipeline; the demo's data stays
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	[ "$$(id -u)" != 0 ] || rm -rf /var/cache/heartbeat-pipeline
 
 .PHONY: help demo test spark-test check lint types format faults soak e2e bench requirements clean
 
-# Without pip, for that takes seconds; a half-made environment has no stamp and is made again.
+# Without pip, which takes seconds. An incomplete environment has no stamp and is created again.
 $(VENV)/.made:
 	@for python in $(PYTHON); do \
 	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
