@@ -85,6 +85,19 @@ def test_make_targets_exist(page: Path) -> None:
     assert {name for name in variables if f"$({name})" not in MAKEFILE and f"{name}," not in MAKEFILE} == set()
 
 
+def test_contributing_says_what_the_make_targets_run() -> None:
+    """A contributor who runs `make check` must know what was checked."""
+    table = re.findall(r"^\| `make ([a-z0-9-]+)` \| (.+) \|$", TEXTS[ROOT / "CONTRIBUTING.md"], re.MULTILINE)
+    missing = []
+    for target, runs in table:
+        recipe = re.search(rf"^{target}:(?:.*\n)(?:\t.*\n)*", MAKEFILE, re.MULTILINE)
+        assert recipe, target
+        missing += [(target, name) for name in code(runs) if name.removeprefix("tests/") not in recipe[0]]
+
+    assert len(table) >= 6
+    assert missing == []
+
+
 @every_page
 def test_settings_exist(page: Path) -> None:
     """A setting by either of its names: `HEARTBEAT_CONSUMER__MAX_BATCH`, `consumer.max_batch`."""
