@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from common.event import CUSTOMER_ID_MAX_CHARACTERS, HEART_RATE_MAX_BPM, HEART_RATE_MIN_BPM
 from store.reasons import Reason
 from tests.corpus.case import DIGITS, TIME, Case, Row, event, row
 
@@ -11,13 +12,13 @@ COMBINING: Final = "\N{COMBINING ACUTE ACCENT}"
 # As written between the quotes -> as PostgreSQL has to hold it.
 GOOD_CUSTOMERS: Final = {
     "x": "x",
-    "x" * 64: "x" * 64,
-    ASTRAL * 64: ASTRAL * 64,
-    "\\ud83d\\ude00" * 64: ASTRAL * 64,
+    "x" * CUSTOMER_ID_MAX_CHARACTERS: "x" * CUSTOMER_ID_MAX_CHARACTERS,
+    ASTRAL * CUSTOMER_ID_MAX_CHARACTERS: ASTRAL * CUSTOMER_ID_MAX_CHARACTERS,
+    "\\ud83d\\ude00" * CUSTOMER_ID_MAX_CHARACTERS: ASTRAL * CUSTOMER_ID_MAX_CHARACTERS,
     "\\\\N": "\\N",  # COPY's NULL
     "\\\\.": "\\.",  # COPY's end of data
     "\\\\": "\\",
-    "\\\\" * 64: "\\" * 64,
+    "\\\\" * CUSTOMER_ID_MAX_CHARACTERS: "\\" * CUSTOMER_ID_MAX_CHARACTERS,
     "a\\\\tb": "a\\tb",
     "\\\\101": "\\101",  # COPY's octal escape
     "\\\\x41": "\\x41",
@@ -37,7 +38,7 @@ GOOD_CUSTOMERS: Final = {
     " CUST-000001 ": " CUST-000001 ",
     "\N{NO-BREAK SPACE}": "\N{NO-BREAK SPACE}",
     f"e{COMBINING}": f"e{COMBINING}",
-    COMBINING * 64: COMBINING * 64,
+    COMBINING * CUSTOMER_ID_MAX_CHARACTERS: COMBINING * CUSTOMER_ID_MAX_CHARACTERS,
     "\\u00e9": "é",
     "\N{RIGHT-TO-LEFT OVERRIDE}\N{ZERO WIDTH SPACE}\N{BYTE ORDER MARK}": "\u202e\u200b\ufeff",
     "\\uffff\\ufdd0": "\uffff\ufdd0",
@@ -49,9 +50,9 @@ GOOD_CUSTOMERS: Final = {
 
 BAD_CUSTOMERS: Final = {
     "empty": ('""', Reason.CUSTOMER_ID_LENGTH),
-    "65 characters": (f'"{"x" * 65}"', Reason.CUSTOMER_ID_LENGTH),
-    "65 astral characters": (f'"{ASTRAL * 65}"', Reason.CUSTOMER_ID_LENGTH),
-    "65 combining characters": (f'"{COMBINING * 65}"', Reason.CUSTOMER_ID_LENGTH),
+    "a character too many": (f'"{"x" * (CUSTOMER_ID_MAX_CHARACTERS + 1)}"', Reason.CUSTOMER_ID_LENGTH),
+    "an astral character too many": (f'"{ASTRAL * (CUSTOMER_ID_MAX_CHARACTERS + 1)}"', Reason.CUSTOMER_ID_LENGTH),
+    "a combining character too many": (f'"{COMBINING * (CUSTOMER_ID_MAX_CHARACTERS + 1)}"', Reason.CUSTOMER_ID_LENGTH),
     "NUL escape": ('"\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
     "NUL escape at the end": ('"CUST-000001\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
     "NUL escape after a line end": ('"a\\n\\u0000"', Reason.CUSTOMER_ID_CHARACTERS),
@@ -66,14 +67,14 @@ BAD_CUSTOMERS: Final = {
     "object": ("{}", Reason.CUSTOMER_ID_NOT_A_STRING),
 }
 
-GOOD_RATES: Final = {"1": 1, "72": 72, "300": 300}
+GOOD_RATES: Final = {str(bpm): bpm for bpm in (HEART_RATE_MIN_BPM, 72, HEART_RATE_MAX_BPM)}
 
 BAD_RATES: Final = {
     "0": Reason.HEART_RATE_RANGE,
     "-0": Reason.HEART_RATE_RANGE,
     "-1": Reason.HEART_RATE_RANGE,
     "-72": Reason.HEART_RATE_RANGE,
-    "301": Reason.HEART_RATE_RANGE,
+    str(HEART_RATE_MAX_BPM + 1): Reason.HEART_RATE_RANGE,
     "4294967368": Reason.HEART_RATE_RANGE,  # 2^32 + 72
     "18446744073709551688": Reason.HEART_RATE_RANGE,  # 2^64 + 72
     "1" + "0" * 30: Reason.HEART_RATE_RANGE,
@@ -116,7 +117,7 @@ TWICE: Final[dict[str, Reason | Row]] = {
     ', "timestamp": 1700000000': Reason.TIMESTAMP_NOT_A_STRING,
     ', "heart_rate": 73': row(heart_rate=73),
     ', "heart_rate": "73"': Reason.HEART_RATE_NOT_AN_INTEGER,
-    ', "heart_rate": 301, "heart_rate": 74': row(heart_rate=74),
+    f', "heart_rate": {HEART_RATE_MAX_BPM + 1}, "heart_rate": 74': row(heart_rate=74),
     ', "heart_rate": null, "x": 1, "heart_rate": 75': row(heart_rate=75),
     ', "heart\\u005frate": 76': row(heart_rate=76),
     ', "heart\\u005frate": 0': Reason.HEART_RATE_RANGE,

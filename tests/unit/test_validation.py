@@ -186,11 +186,11 @@ def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: 
 
     if not isinstance(found := read_back(decoded), Reason):
         customer_id, instant, heart_rate = found
-        assert 1 <= len(customer_id) <= 64
+        assert 1 <= len(customer_id) <= CUSTOMER_ID_MAX_CHARACTERS
         assert "\0" not in customer_id
         assert customer_id.encode()
         assert type(heart_rate) is int
-        assert 1 <= heart_rate <= 300
+        assert HEART_RATE_MIN_BPM <= heart_rate <= HEART_RATE_MAX_BPM
         assert FIRST <= instant <= timestamps.LATEST
 
 
