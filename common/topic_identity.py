@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from common.errors import ConfigError, OutageError, TopicReplacedError
 from common.topic import Topic, TopicState
@@ -43,23 +44,46 @@ def identity(name: str, state: TopicState) -> TopicIdentity:
     return TopicIdentity(name, state.topic_id)
 
 
-def confirm(topic: Topic, expected: TopicIdentity) -> Callable[[], None]:
-    """
-    Ask now whether the topic is still the one that was read.
+class Check(Protocol):
+    """Something that must hold when the ledger advances: asked while rows are copied, awaited before that."""
 
-    Returns:
-        A function that waits for the answer and raises `TopicReplacedError` if it is another one or gone,
-        `OutageError` if the broker does not answer.
-    """
-    answer = topic.ask()
+    def start(self) -> None:
+        """Ask now, without waiting; anew if it was asked before."""
 
-    def wait() -> None:
-        state = answer()
+    def wait(self) -> None:
+        """Wait for the answer, and ask first if `start` has not; raise a `HeartbeatError` if it does not hold."""
+
+
+class TopicCheck:
+    """
+    Checks that the topic is still the one that was read.
+
+    Args:
+        topic: Asks the broker.
+        expected: What was read.
+    """
+
+    def __init__(self, topic: Topic, expected: TopicIdentity) -> None:
+        self._topic = topic
+        self._expected = expected
+        self._answer: Callable[[], TopicState | None] = topic.look
+
+    def start(self) -> None:
+        """Ask the broker, without waiting."""
+        self._answer = self._topic.ask()
+
+    def wait(self) -> None:
+        """
+        Wait for the broker's answer, and ask first if `start` has not.
+
+        Raises:
+            TopicReplacedError: The topic is another one, or gone.
+            OutageError, ConfigError: The broker does not answer.
+        """
+        state, expected = self._answer(), self._expected
         if state is None or state.topic_id != expected.topic_id:
             raise TopicReplacedError(
                 f"topic {expected.name} is not the one that was read: expected id {expected.topic_id},"
                 f" found {state.topic_id if state else 'none'}",
                 hint="It was deleted or made again; what was read of it is dropped, and reading starts on the new one.",
             )
-
-    return wait

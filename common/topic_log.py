@@ -9,7 +9,7 @@ from common.kafka_options import consumer_options
 from common.log_offsets import LogOffsets
 from common.settings import Settings
 from common.topic import Topic
-from common.topic_identity import TopicIdentity, identify
+from common.topic_identity import TopicCheck, TopicIdentity, identify
 
 
 class TopicLog:
@@ -34,6 +34,10 @@ class TopicLog:
         """Return what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
         self._consumer.poll(0)  # serves what the client has to say
         return identify(self._admin, self._kafka.topic)
+
+    def check(self, expected: TopicIdentity) -> TopicCheck:
+        """Return a check, not started yet, that the topic is still this one."""
+        return TopicCheck(self._admin, expected)
 
     def ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""

@@ -1,9 +1,9 @@
 """What the loop needs of its two ends, whoever they are."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from common.topic_identity import TopicIdentity
+from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch, Rejected, Slice
 from store.position import Position
 
@@ -25,7 +25,7 @@ class Source(Protocol):
     def stuck(self) -> set[int]: ...  # noqa: D102
 
     def subscribe(self) -> None: ...  # noqa: D102
-    def confirm_topic(self) -> Callable[[], None]: ...  # noqa: D102
+    def check_topic(self) -> Check: ...  # noqa: D102
     def read(self) -> list[Slice]: ...  # noqa: D102
     def holds(self, part: Slice) -> bool: ...  # noqa: D102
     def rest(self) -> None: ...  # noqa: D102
@@ -43,8 +43,6 @@ class Store(Protocol):
     def positions(  # noqa: D102
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, Position]]: ...
-    def write(  # noqa: D102
-        self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]
-    ) -> list[Rejected]: ...
+    def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]: ...  # noqa: D102
     def end_blockers(self) -> int: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102

@@ -22,7 +22,7 @@ from common.log_offsets import LogOffsets
 from common.settings import Settings
 from common.telemetry import REBALANCES
 from common.topic import Topic
-from common.topic_identity import TopicIdentity, confirm, identify
+from common.topic_identity import TopicCheck, TopicIdentity, identify
 from consumer.client_events import ClientEvents
 from consumer.coordinator import Coordinator
 from consumer.errors import MembershipLostError
@@ -85,9 +85,9 @@ class KafkaSource:
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._give_up
         )
 
-    def confirm_topic(self) -> Callable[[], None]:
-        """Ask now whether the topic is still the one that was read; returns and raises as `topic_identity.confirm`."""
-        return confirm(self._admin, self.topic)
+    def check_topic(self) -> TopicCheck:
+        """Return a check, not started yet, that the topic is still the one that was read."""
+        return TopicCheck(self._admin, self.topic)
 
     def read(self) -> list[Slice]:
         """
@@ -244,7 +244,7 @@ class KafkaSource:
         if (other := self._evidence.find_other(messages)) is None:  # type: ignore[arg-type]  # as above
             return False
         try:
-            self.confirm_topic()()
+            self.check_topic().wait()
         except OutageError:
             return True
         raise RecordReplacedError(self._topic, other.partition(), other.offset())

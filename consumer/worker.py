@@ -164,7 +164,7 @@ class Worker:
         """Return the first and the next offset of the unplaced partitions that Kafka answers for."""
         try:
             log_ranges = source.log_ranges(source.unplaced)
-            source.confirm_topic()()  # afterwards, so that they are this topic's and not its successor's
+            source.check_topic().wait()  # afterwards, so that they are this topic's and not its successor's
         except (OutageError, ConfigError) as error:
             self._wait_out(error, self._kafka)
             return {}

@@ -2,12 +2,12 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Any, Final
 
-from common.topic_identity import TopicIdentity
+from common.topic_identity import Check, TopicIdentity
 from consumer.ends import Source, Store
 from consumer.errors import PredecessorFailedError
 from consumer.writer import Writer
@@ -24,6 +24,24 @@ class Write:
     batch: Batch
     future: Future[list[Rejected]]
     started: float
+
+
+@dataclass(frozen=True, slots=True)
+class InOrder:
+    """Checks what must hold when a batch's ledger advances: the topic is the same, the batch before is stored."""
+
+    topic: Check
+    before: Future[list[Rejected]] | None
+
+    def start(self) -> None:
+        """Ask for the topic."""
+        self.topic.start()
+
+    def wait(self) -> None:
+        """Wait for the batch before, then for the topic."""
+        if self.before is not None and self.before.exception() is not None:
+            raise PredecessorFailedError("the batch before was not stored", hint="Both are read again.")
+        self.topic.wait()
 
 
 class Writers:
@@ -57,7 +75,7 @@ class Writers:
         """Begin to write a batch; one writer has to be free."""
         before = self._writes[-1].future if self._writes else None
         writer = next(writer for writer in self._writers if writer.is_idle)
-        future = writer.submit(writer.store.write, batch, source.topic, lambda: _confirm(source, before))
+        future = writer.submit(writer.store.write, batch, source.topic, InOrder(source.check_topic(), before))
         self._writes.append(Write(batch, future, time.monotonic()))
 
     def ended(self, timeout_s: float, leave: int) -> Iterator[Write]:
@@ -83,15 +101,3 @@ class Writers:
         for writer in self._writers:
             if writer.is_idle:
                 writer.store.close()
-
-
-def _confirm(source: Source, before: Future[list[Rejected]] | None) -> Callable[[], None]:
-    """Ask what must hold when a batch's ledger advances: the topic is still the same, the batch before is stored."""
-    wait_for_topic = source.confirm_topic()
-
-    def wait_for_both() -> None:
-        if before is not None and before.exception() is not None:
-            raise PredecessorFailedError("the batch before was not stored", hint="Both are read again.")
-        wait_for_topic()
-
-    return wait_for_both

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 import structlog
@@ -145,7 +144,7 @@ class Engine:
         except OutageError as error:
             self._outage.report(error)  # Spark waits for Kafka, too, or gives up by itself
             return True
-        stream.pass_tails(self._store, lambda: partial(self._confirm_topic, job.topic, len(job.positions)))
+        stream.pass_tails(self._store, self._log.check(job.topic))
         positions = dict(stream.positions)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
         self._log.mirror(positions)

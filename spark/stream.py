@@ -18,12 +18,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
+from common.topic_identity import Check
 from spark.records import COLUMNS
 from spark.session import read_kafka
 from spark.task import ANYWHERE, OUTCOME_SQL, Job, Outcome, store
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
-from store.postgres import Confirm, PostgresStore
+from store.postgres import PostgresStore
 from store.validation import Decode
 
 NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
@@ -106,7 +107,7 @@ class Stream:
             raise self._failure
         raise _outage(error)
 
-    def pass_tails(self, store: PostgresStore, confirm: Confirm) -> None:
+    def pass_tails(self, store: PostgresStore, check: Check) -> None:
         """
         Move the ledger past the offsets behind the last record that hold none, such as a transaction's last marker.
 
@@ -126,7 +127,7 @@ class Stream:
                 return
             generation, topic = self._job.generation, self._job.topic
             try:
-                store.write(Batch.of(slices, generation, NOTHING), topic, confirm)
+                store.write(Batch.of(slices, generation, NOTHING), topic, check)
             except StaleOwnerError:
                 self._catch_up(store, [part.partition for part in slices])
             else:

@@ -19,7 +19,7 @@ from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, 
 from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import Topic
-from common.topic_identity import TopicIdentity, confirm
+from common.topic_identity import TopicCheck, TopicIdentity
 from spark.records import Row, batch_of, rows_of
 from store.batch import Batch, Rejected
 from store.errors import StaleOwnerError
@@ -106,7 +106,7 @@ class Worker:
 
         threading.Thread(target=watch, name="blockers", daemon=True).start()
         try:
-            return self.store.write(batch, topic, lambda: confirm(self._topic, topic))
+            return self.store.write(batch, topic, TopicCheck(self._topic, topic))
         finally:
             written.set()
 

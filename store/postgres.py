@@ -16,7 +16,7 @@ from psycopg import errors as pg
 
 from common.errors import BooksError, one_line
 from common.settings import Credentials, Settings
-from common.topic_identity import TopicIdentity
+from common.topic_identity import Check, TopicIdentity
 from store import ledger
 from store.batch import Batch, Rejected, judged_at_ms
 from store.days import Days
@@ -42,7 +42,6 @@ BOUND_PART: Final = 16
 GIVE_WAY: Final = "SELECT set_config('lock_timeout', '200ms', true)"
 # A deferred constraint would speak up at COMMIT only, when nobody can tell any more which row it meant.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-Confirm = Callable[[], Callable[[], None]]
 
 
 class PostgresStore:
@@ -67,8 +66,6 @@ class PostgresStore:
         self._rejected_max_bytes = settings.consumer.rejected_max_bytes
         self._quarantined = self._quarantined_bytes = 0  # since the quarantine was bounded
         self._refused_in_a_row = 0
-        self.end_blockers = self._session.end_blockers
-        self.close = self._session.close
 
     def positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
@@ -90,29 +87,29 @@ class PostgresStore:
             lambda connection: ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
         )
 
-    def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
         """
         Store a batch: rows, quarantine and books together, or nothing.
 
         Args:
             batch: What was read; its slices begin where the books should stand.
             topic: Named in the quarantine.
-            confirm: Asks what must hold for the books to move; its answer is awaited before that.
+            check: What must hold for the ledger to advance; started before rows are copied, awaited after.
         Returns:
             All that went into quarantine; those that PostgreSQL refused are among them.
         Raises:
             StaleOwnerError: Somebody else has advanced the books; nothing was stored.
             BooksError: An id is there already though the books say it is not, or PostgreSQL refuses most rows.
             OutageError, ConfigError: The database failed; whether the batch was stored, only the books know.
-            HeartbeatError: What the answer of `confirm` raises; nothing was stored.
+            HeartbeatError: What `check` raises; nothing was stored.
         """
 
         def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:
-            wait_until_confirmed = confirm()
+            check.start()
             with connection.transaction():
                 rejected = [*batch.rejected, *copy(connection, batch)]
                 # After that, no new lock but for a moment: whoever waits for the batch before must not be in its way.
-                wait_until_confirmed()
+                check.wait()
                 self._quarantine(connection, topic, rejected, batch.clock_ms)
                 self._advance(connection, batch, rejected)
             return rejected
@@ -138,6 +135,14 @@ class PostgresStore:
         if self._quarantined >= BOUND_EVERY or self._quarantined_bytes * BOUND_PART >= self._rejected_max_bytes > 0:
             self._session.run("bound the quarantine", self._bound_quarantine)
         return rejected
+
+    def end_blockers(self) -> int:
+        """Terminate the sessions of our own kind that block this one, from any thread; returns how many."""
+        return self._session.end_blockers()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._session.close()
 
     def _look_for_old(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
         """Tell of rows from before the days that retention keeps, by the database's clock."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from psycopg import Connection
 
 import consumer.__main__
-from common.topic_identity import TopicIdentity
+from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch, Rejected
-from store.postgres import Confirm, PostgresStore
+from store.postgres import PostgresStore
 from store.rows import COPY_HEARTBEATS, block
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
@@ -32,10 +32,10 @@ class FaultyStore(PostgresStore):
         if point == self.point and self._batch == self.nth:
             os.kill(os.getpid(), self.signal)
 
-    def write(self, batch: Batch, topic: TopicIdentity, confirm: Confirm) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
         self._batch += bool(batch.rows)
         self._reach("before-transaction")
-        rejected = super().write(batch, topic, confirm)
+        rejected = super().write(batch, topic, check)
         self._reach("after-commit")
         return rejected
 

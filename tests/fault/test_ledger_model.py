@@ -25,6 +25,7 @@ from store.validation import Decode
 from tests.fault.crashing_store import CrashError, CrashingStore
 from tests.pipeline import Database, eventually
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import GOOD, MemoryRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -113,11 +114,11 @@ class Ledger(RuleBasedStateMachine):
     def _write(self, owner: Owner, batch: Batch) -> None:
         """Write; the outcome has to be the model's."""
         if self._is_next(batch):
-            owner.store.write(batch, TOPIC, lambda: lambda: None)
+            owner.store.write(batch, TOPIC, MemoryCheck())
             self._stored(batch)
         else:
             with pytest.raises(StaleOwnerError):
-                owner.store.write(batch, TOPIC, lambda: lambda: None)
+                owner.store.write(batch, TOPIC, MemoryCheck())
             self._place(owner)
 
     @rule(number=OWNERS, reads=READS, back=BACK)
@@ -143,7 +144,7 @@ class Ledger(RuleBasedStateMachine):
         assert batch is not None
         owner.store.crash_at = point
         with pytest.raises(CrashError):
-            owner.store.write(batch, TOPIC, lambda: lambda: None)
+            owner.store.write(batch, TOPIC, MemoryCheck())
         owner.store.close()
         owner.store = open_store(CrashingStore, self.database)
 
@@ -166,7 +167,7 @@ class Ledger(RuleBasedStateMachine):
 
         def write(name: str, owner: Owner, batch: Batch) -> None:
             try:
-                owner.store.write(batch, TOPIC, lambda: lambda: None)
+                owner.store.write(batch, TOPIC, MemoryCheck())
             except (StaleOwnerError, OutageError) as error:
                 outcomes[name] = error
             else:

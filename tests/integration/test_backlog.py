@@ -26,6 +26,7 @@ from store.validation import Decode
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
@@ -60,7 +61,7 @@ class Owner:
     def write(self, *times: datetime) -> float:
         """Write a batch; the seconds that it took."""
         batch, began = self.batch(times), time.monotonic()
-        assert self.store.write(batch, TOPIC, lambda: lambda: None) == []
+        assert self.store.write(batch, TOPIC, MemoryCheck()) == []
         return time.monotonic() - began
 
 

@@ -12,6 +12,7 @@ from store.postgres import PostgresStore
 from store.validation import Decode
 from tests.pipeline import Database
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
@@ -50,7 +51,7 @@ def test_number_of_the_oldest_topic_without_rows_is_used_again(store: PostgresSt
     drop_rejected(database, 66, 7, 100, 40)  # 67 is the oldest of all, 66 the newest: that is current
     generation, positions = store.positions(AGAIN, {0: (5, 100)})
     batch = Batch.of([Slice(0, 5, 6, [MemoryRecord(0, 5)])], generation, Decode(MAX_FUTURE))
-    store.write(batch, AGAIN, lambda: lambda: None)
+    store.write(batch, AGAIN, MemoryCheck())
 
     assert (generation, positions[0].next_offset) == (100, 5)
     assert number(store) == 100

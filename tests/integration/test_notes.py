@@ -12,6 +12,7 @@ from store.validation import Decode
 from tests.integration.pausing_store import PausingStore
 from tests.pipeline import Database, encode, eventually
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
@@ -40,7 +41,7 @@ def test_batch_in_mixed_order_over_days_leaves_a_note_per_hour(database: Databas
         for n in range(10_000)
     ]
     batch = Batch.of([Slice(0, 0, 10_000, records)], generation, Decode(timedelta(minutes=5)))
-    store.write(batch, topic, lambda: lambda: None)
+    store.write(batch, topic, MemoryCheck())
     store.close()
 
     assert len(batch.minutes) > 5000
@@ -164,7 +165,7 @@ def test_batch_that_is_open_during_a_refresh_is_summed_up_later(database: Databa
     records = [MemoryRecord(0, 0, encode(("C", now, 70)), int(now.timestamp() * 1000))]
     batch = Batch.of([Slice(0, 0, 1, records)], generation, Decode(timedelta(minutes=5)))
     store.pause_at = "before-commit"
-    writing = threading.Thread(target=store.write, args=(batch, topic, lambda: lambda: None))
+    writing = threading.Thread(target=store.write, args=(batch, topic, MemoryCheck()))
     writing.start()
     assert store.paused.wait(10)
     assert database.query("SELECT refresh_rollups()") == [(0,)]

@@ -22,6 +22,7 @@ from tests.fault.crashing_store import CrashError
 from tests.integration.pausing_store import PausingStore
 from tests.pipeline import Database, eventually
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
@@ -134,7 +135,7 @@ class Rollups(RuleBasedStateMachine):
 
     @staticmethod
     def _write(owner: Owner, batch: Batch) -> None:
-        owner.store.write(batch, TOPIC, lambda: lambda: None)
+        owner.store.write(batch, TOPIC, MemoryCheck())
         owner.position = batch.slices[0].to_offset
         owner.written.append(batch)
 
@@ -150,7 +151,7 @@ class Rollups(RuleBasedStateMachine):
         owner = self.owners[number]
         for batch in owner.written[-1 - back :][:1]:
             with pytest.raises(StaleOwnerError):
-                owner.store.write(batch, TOPIC, lambda: lambda: None)
+                owner.store.write(batch, TOPIC, MemoryCheck())
 
     @rule(number=NUMBERS, readings=READINGS, point=POINTS)
     def crash(self, number: int, readings: list[Reading], point: str) -> None:
@@ -159,7 +160,7 @@ class Rollups(RuleBasedStateMachine):
         owner = self.owners[number]
         owner.store.crash_at = point
         with pytest.raises(CrashError):
-            owner.store.write(self._read(owner, readings), TOPIC, lambda: lambda: None)
+            owner.store.write(self._read(owner, readings), TOPIC, MemoryCheck())
         owner.store.crash_at = None
         owner.store.close()
 

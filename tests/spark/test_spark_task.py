@@ -1,7 +1,7 @@
 """A task of Spark's in this process: whatever Spark runs again stores nothing again."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from unittest.mock import Mock
@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
-from common.errors import TopicReplacedError
+from common.errors import HeartbeatError, TopicReplacedError
 from common.settings import Credentials, Kafka, PostgreSQL, Settings
 from common.topic import Topic as Administration
 from common.topic_identity import TopicIdentity
@@ -19,6 +19,7 @@ from spark.task import Job, Outcome, store
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
 from tests.pipeline import Database, Row, Topic, encode, heartbeats
+from tests.unit.memory import MemoryCheck
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 
@@ -110,7 +111,7 @@ def test_outcome_counts_rows_that_are_older_than_the_retention(job: Job) -> None
     assert run(job, range(100)).old == 0
 
 
-def pass_tail(job: Job, at: int, end: int, confirm: Callable[[], None] = lambda: None) -> int:
+def pass_tail(job: Job, at: int, end: int, answer: HeartbeatError | None = None) -> int:
     """Have a driver that believes the ledger to stand at `at` pass what Spark has read up to `end`; where it stands."""
 
     class Over(Stream):
@@ -120,7 +121,7 @@ def pass_tail(job: Job, at: int, end: int, confirm: Callable[[], None] = lambda:
     stream = Over(Mock(), replace(job, positions={0: at}), Mock(), Mock())
     store = PostgresStore(job.settings, job.credentials)
     try:
-        stream.pass_tails(store, lambda: confirm)
+        stream.pass_tails(store, MemoryCheck(lambda: answer))
     finally:
         store.close()
     return stream.positions[0]
@@ -159,10 +160,7 @@ def test_offsets_of_a_topic_that_was_made_again_are_not_passed(job: Job, databas
     """They may have been read from the new one."""
     run(job, range(60))
 
-    def made_again() -> None:
-        raise TopicReplacedError("it is another one", hint="Start anew.")
-
     with pytest.raises(TopicReplacedError):
-        pass_tail(job, 60, 70, made_again)
+        pass_tail(job, 60, 70, TopicReplacedError("it is another one", hint="Start anew."))
 
     assert database.query("SELECT next_offset, skipped FROM kafka_ledger") == [(60, 0)]

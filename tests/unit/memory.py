@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from common.errors import HeartbeatError
-from common.topic_identity import TopicIdentity
+from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch, Rejected, Slice
 from store.errors import RecordReplacedError, StaleOwnerError
 from store.position import Evidence, LastRecord, Position
@@ -36,6 +36,23 @@ class MemoryTopic:
     def places(self, generation: int = 1) -> list[Place]:
         """Give where the messages stand: the rows that are due."""
         return [(generation, p, r.offset()) for p, records in self.partitions.items() for r in records]
+
+
+class MemoryCheck:
+    """Asks a function what speaks against the ledger's advancing; None: nothing does."""
+
+    def __init__(self, ask: Callable[[], HeartbeatError | None] = lambda: None) -> None:
+        self._ask = ask
+        self.start()
+
+    def start(self) -> None:
+        """Ask now."""
+        self._answer = self._ask()
+
+    def wait(self) -> None:
+        """Raise what was answered."""
+        if self._answer is not None:
+            raise self._answer
 
 
 class MemorySource:
@@ -70,15 +87,9 @@ class MemorySource:
         """Join the group."""
         self._raise_outage()
 
-    def confirm_topic(self) -> Callable[[], None]:
-        """Ask whether the topic is still the same one."""
-        answer = self.gone
-
-        def wait() -> None:
-            if answer is not None:
-                raise answer
-
-        return wait
+    def check_topic(self) -> MemoryCheck:
+        """Return a check that the topic is still the same one."""
+        return MemoryCheck(lambda: self.gone)
 
     def read(self) -> list[Slice]:
         """Read at most `max_batch` messages of what is placed; what was placed just now is still being fetched."""
@@ -238,15 +249,15 @@ class MemoryStore:
                     for p, (low, _) in log_ranges.items()
                 }
 
-    def write(self, batch: Batch, topic: TopicIdentity, confirm: Callable[[], Callable[[], None]]) -> list[Rejected]:
+    def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
         """Store a batch, or nothing."""
         assert self.tables.topics.index(topic.topic_id) + 1 == batch.generation, "a batch of another topic"
         self.written.append(batch)
         with self._one_at_a_time():
-            wait_until_confirmed = confirm()
+            check.start()
             if self.before_commit:
                 self.before_commit.popleft()(batch)
-            wait_until_confirmed()
+            check.wait()
             try:
                 self.tables.commit(batch)
             except StaleOwnerError:

@@ -22,6 +22,7 @@ from tests.corpus.case import USUAL_MS, Row, event, read_back
 from tests.corpus.hostile import CASES
 from tests.pipeline import Database
 from tests.store import open_store
+from tests.unit.memory import MemoryCheck
 from tests.unit.records import MemoryRecord
 
 SEED: Final = 5
@@ -134,7 +135,7 @@ def test_postgresql_accepts_every_mutant_that_validation_accepts(decode: Decode,
     for start in range(0, STORED, 5_000):
         part = records[start : start + 5_000]
         batch = Batch.of([Slice(0, start, start + len(part), part)], generation, decode)
-        assert [rejected.reason for rejected in store.write(batch, topic, lambda: lambda: None)] == []
+        assert [rejected.reason for rejected in store.write(batch, topic, MemoryCheck())] == []
     store.close()
 
     assert positions == {0: Position(0)}
