@@ -24,10 +24,11 @@ from spark.records import Row, batch_of, rows_of
 from store.batch import Batch, Rejected
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
+from store.row_id import LAST_OFFSET
 from store.validation import Decode
 
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin, whose session is then ended
-ANYWHERE: Final = (0, 1 << 40)  # all offsets that a row's id has room for
+ANYWHERE: Final = (0, LAST_OFFSET + 1)  # all offsets that a row's id has room for
 # Errors cross from the workers to the driver by name: what Spark makes of an exception is its text.
 ERRORS: Final[Mapping[str, type[HeartbeatError]]] = {
     error.__name__: error for error in (BooksError, ConfigError, OutageError, StaleOwnerError, TopicReplacedError)

@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from store.bad_record import BadRecord
 from store.position import LastRecord
 from store.reasons import Reason
+from store.row_id import pack
 from store.rows import row
 from store.validation import Decode, Heartbeat, Heartbeats
 
-PARTITION_SHIFT, GENERATION_SHIFT = 40, 56  # as in kafka_place_id() of db/ledger.sql
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 # 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
 FIRST_BROKER_MS: Final = 1_293_840_000_000
@@ -112,7 +112,7 @@ class Batch:
         """Decode every record; each ends in exactly one of `rows` and `rejected`."""
         batch = cls(generation, slices, [], [], [], 0, set(), time.time_ns() // 1_000_000)
         for part in slices:
-            first_id = (generation << GENERATION_SHIFT) | (part.partition << PARTITION_SHIFT)
+            first_id = pack(generation, part.partition, 0)
             batch.rejected += [Rejected(first_id | one.place, one, one.reason, one.payload_length) for one in part.bad]
             if not part.records:
                 continue

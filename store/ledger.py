@@ -11,8 +11,7 @@ from common.topic_identity import TopicIdentity
 from store.batch import Batch, Rejected, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
 from store.position import LastRecord, Position
-
-LAST_GENERATION: Final = 127  # 7 bits of a row's id
+from store.row_id import LAST_GENERATION
 
 # The fence: a row is updated only where the books stand where the batch began. On the same trip, the rollups' minutes
 # are noted. Offsets without a record leave the last record as it is.

@@ -21,7 +21,7 @@ def row(row_id: int, time_us: int, heart_rate: int, customer_id: str) -> bytes:
     Give one row.
 
     Args:
-        row_id: The place in Kafka, see kafka_place_id() of db/ledger.sql.
+        row_id: As `store.row_id.pack` gives it.
         time_us: Microseconds since 1970.
         heart_rate: Beats per minute.
         customer_id: Whatever UTF-8 can say.

@@ -12,6 +12,7 @@ from common.topic import Topic
 from common.topic_log import TopicLog
 from store.kafka_probe import find_replaced
 from store.position import LastRecord, Position
+from store.row_id import pack, unpack
 from store.session import Session
 
 BOOKS: Final = """
@@ -20,16 +21,13 @@ SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored
 FROM kafka_ledger JOIN kafka_topics USING (generation)
 ORDER BY first_seen_at, generation, partition
 """
-# Rows by the place in Kafka that their ids name: what is there twice, or was never read, betrays itself.
+# Rows by the generation and partition that their ids name: what is there twice, or was never read, betrays itself.
+# Not by kafka_place(), which PostgreSQL would call for each row.
 ROWS: Final = """
-SELECT (id >> 56)::integer, ((id >> 40) & 65535)::integer,
-       count(*), count(DISTINCT id), min(id & 1099511627775), max(id & 1099511627775)
-FROM heartbeats WHERE id >= 1::bigint << 56 GROUP BY 1, 2
+SELECT count(*), count(DISTINCT id), min(id), max(id) FROM heartbeats WHERE id >= %s GROUP BY id >> 40
 """
 REJECTED_ROWS: Final = """
-SELECT (id >> 56)::integer, ((id >> 40) & 65535)::integer,
-       count(*), count(DISTINCT id), min(id & 1099511627775), max(id & 1099511627775)
-FROM rejected_heartbeats GROUP BY 1, 2
+SELECT count(*), count(DISTINCT id), min(id), max(id) FROM rejected_heartbeats WHERE id >= %s GROUP BY id >> 40
 """
 IN_BOTH: Final = "SELECT count(*) FROM rejected_heartbeats JOIN heartbeats USING (id)"
 
@@ -181,11 +179,16 @@ def _read(connection: Connection, *, full: bool) -> tuple[list[Books], Held, Hel
         if not full:
             return books, {}, {}, 0
         in_both = connection.execute(IN_BOTH).fetchone()
-        return books, _rows(connection, ROWS), _rows(connection, REJECTED_ROWS), in_both[0] if in_both else 0
+        rejected = _rows(connection, REJECTED_ROWS, from_generation=0)
+        return books, _rows(connection, ROWS, from_generation=1), rejected, in_both[0] if in_both else 0
 
 
-def _rows(connection: Connection, query: str) -> Held:
-    return {(row[0], row[1]): Rows(*row[2:]) for row in connection.execute(query)}
+def _rows(connection: Connection, query: str, from_generation: int) -> Held:
+    held = {}
+    for count, distinct, first_id, last_id in connection.execute(query, (pack(from_generation, 0, 0),)):
+        generation, partition, first = unpack(first_id)
+        held[generation, partition] = Rows(count, distinct, first, unpack(last_id)[2])
+    return held
 
 
 def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:

@@ -9,6 +9,7 @@ from common.event import MAX_FUTURE
 from common.topic_identity import TopicIdentity
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
+from store.row_id import LAST_GENERATION, LAST_OFFSET, pack, unpack
 from store.validation import Decode
 from tests.pipeline import Database
 from tests.store import open_store
@@ -94,3 +95,11 @@ def test_numbers_rise_while_there_are_any(database: Database) -> None:
     assert number(opened) == 127
     assert number(opened, TopicIdentity("again", "next")) == 1
     opened.close()
+
+
+@pytest.mark.parametrize("place", [(1, 0, 0), (2, 3, 4), (LAST_GENERATION, 65535, LAST_OFFSET)])
+def test_row_ids_are_the_same_in_python_and_in_sql(database: Database, place: tuple[int, int, int]) -> None:
+    """Python packs them; SQL unpacks them, to tally what retention drops."""
+    found = database.query("SELECT kafka_place_id(%s, %s, %s), (kafka_place(%s)).*", *place, pack(*place))
+
+    assert found == [(pack(*place), *unpack(pack(*place)))] == [(pack(*place), *place)]

@@ -15,6 +15,7 @@ from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch, Rejected, Slice
 from store.errors import RecordReplacedError, StaleOwnerError
 from store.position import Evidence, LastRecord, Position
+from store.row_id import unpack
 from store.rows import id_of
 from tests.unit.records import MemoryRecord
 
@@ -198,7 +199,7 @@ class MemoryTables:
 
     def places(self) -> list[Place]:
         """Give the places of all rows, in order; a row that is there twice is there twice."""
-        return sorted((row_id >> 56, row_id >> 40 & 65535, row_id & (1 << 40) - 1) for row_id in self.rows)
+        return sorted(map(unpack, self.rows))
 
     def commit(self, batch: Batch) -> None:
         """Store a batch and advance the books, or neither."""

@@ -14,6 +14,7 @@ from store.bad_record import BadRecord
 from store.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
 from store.position import LastRecord
 from store.reasons import Reason
+from store.row_id import LAST_OFFSET, unpack
 from store.rows import id_of
 from store.validation import Decode
 from tests.corpus.case import USUAL_MS, Case, event, read_back
@@ -21,7 +22,6 @@ from tests.corpus.hostile import CASES
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=60, deadline=None)
-LAST_OFFSET: Final = 2**40 - 1
 SMALL: Final = [case for case in CASES if len(case.payload or b"") < 1_000]
 
 
@@ -40,11 +40,6 @@ def slices(draw: st.DrawFn) -> list[Slice]:
         end = offsets[-1] + 1 if offsets else start
         found.append(Slice(partition, start, end, records, skipped=end - start - len(records)))
     return found
-
-
-def place(row_id: int) -> tuple[int, int, int]:
-    """Unpack a row's id as kafka_place() of db/ledger.sql does: generation, partition, offset."""
-    return row_id >> 56, row_id >> 40 & 65535, row_id & LAST_OFFSET
 
 
 def read_row(row: bytes) -> tuple[int, str, datetime, int]:
@@ -70,10 +65,10 @@ def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], g
 
     ids = [*map(id_of, batch.rows)] + [one.row_id for one in batch.rejected]
     records = [record for part in parts for record in part.records]
-    assert sorted(map(place, ids)) == sorted((generation, r.partition(), r.offset()) for r in records)
+    assert sorted(map(unpack, ids)) == sorted((generation, r.partition(), r.offset()) for r in records)
     assert all(0 < row_id < 2**63 for row_id in ids)
     assert batch.messages == len(records)
-    assert all(place(one.row_id)[1:] == (one.record.partition(), one.record.offset()) for one in batch.rejected)
+    assert all(unpack(one.row_id)[1:] == (one.record.partition(), one.record.offset()) for one in batch.rejected)
 
 
 @BOUNDED
@@ -86,7 +81,7 @@ def test_rows_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Sl
     for row, source in zip(batch.rows, batch.sources, strict=True):
         row_id, *values = read_row(row)
         decoded = decode(source.value(), source.timestamp()[1])
-        assert place(row_id) == (1, source.partition(), source.offset())
+        assert unpack(row_id) == (1, source.partition(), source.offset())
         assert read_back(decoded) == tuple(values)
     for one in batch.rejected:
         assert read_back(decode(one.record.value(), one.record.timestamp()[1])) == one.reason
@@ -132,8 +127,8 @@ def test_unjudged_records_are_rejected_and_accounted_for() -> None:
 
     batch = Batch.of([part], 2, Decode(MAX_FUTURE))
 
-    assert [place(id_of(row)) for row in batch.rows] == [(2, 5, 0)]
-    assert [(*place(one.row_id), one.reason, one.payload_length) for one in batch.rejected] == [
+    assert [unpack(id_of(row)) for row in batch.rows] == [(2, 5, 0)]
+    assert [(*unpack(one.row_id), one.reason, one.payload_length) for one in batch.rejected] == [
         (2, 5, 2, "unreadable_batch", 0),
         (2, 5, 3, "unreadable_batch", 0),
         (2, 5, 4, "event_too_large", 99),
