@@ -8,9 +8,8 @@ on its way here looks the same, so a hole is believed only when a second reading
 from collections.abc import Sequence
 
 from common.event import MAX_EVENT_BYTES
-from store.bad_record import BadRecord
-from store.batch import Record
 from store.reasons import Reason
+from store.record import BadRecord, Record
 
 Hole = tuple[int, int]  # from the first missing offset to the next record's
 

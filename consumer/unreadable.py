@@ -11,9 +11,9 @@ import structlog
 from common.errors import OutageError
 from common.settings import Settings
 from consumer.batch_end import UnreadableBatch, find
-from store.bad_record import BadRecord
 from store.batch import Slice
 from store.reasons import Reason
+from store.record import BadRecord
 
 RETRY_S: Final = 10.0
 AT_ONCE: Final = threading.BoundedSemaphore(4)  # searches; each may unpack a large batch, which takes memory

@@ -9,14 +9,14 @@ from store.batch import Batch, Slice
 from store.validation import Decode
 
 # Of the Kafka source's columns; the time comes as a number, for a calendar of Spark's own has no part in this.
-# The type's numbers become those of `store.batch.Record.timestamp`: Spark counts from -1, a time that is missing.
+# The type's numbers become those of `store.record.Record.timestamp`: Spark counts from -1, a time that is missing.
 COLUMNS: Final = (
     "partition", "offset", "timestampType + 1 AS timestamp_type", "unix_millis(timestamp) AS record_ms", "key", "value"
 )  # fmt: skip
 
 
 class Row:
-    """One Kafka record, with the methods of a `store.batch.Record`."""
+    """One Kafka record, with the methods of a `store.record.Record`."""
 
     __slots__ = ("_key", "_offset", "_partition", "_timestamp", "_value")
 

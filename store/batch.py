@@ -4,42 +4,18 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
-from store.bad_record import BadRecord
 from store.position import LastRecord
 from store.reasons import Reason
+from store.record import BadRecord, Record, judged_at_ms
 from store.row_id import pack
 from store.rows import row
 from store.validation import Decode, Heartbeat, Heartbeats
 
-LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 # 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
 FIRST_BROKER_MS: Final = 1_293_840_000_000
 MINUTE_BITS: Final = tuple(1 << minute for minute in range(60))  # as in heartbeats_touched.minutes
-
-
-class Record(Protocol):
-    """What is used of a Kafka message; a consumed confluent_kafka.Message is one."""
-
-    def partition(self) -> int: ...  # noqa: D102
-    def offset(self) -> int: ...  # noqa: D102
-    def key(self) -> bytes | None: ...  # noqa: D102
-    def value(self) -> bytes | None: ...  # noqa: D102
-    def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
-
-
-def judged_at_ms(record: Record, clock_ms: int) -> int:
-    """
-    Return the time by which a record's timestamp counts as future, in milliseconds since 1970.
-
-    Args:
-        record: With `LogAppendTime`, the broker's time decides alone: the verdict is the same whenever it is read.
-            A topic with `CreateTime` holds the sender's time, which may be seconds, 0 or -1.
-        clock_ms: The consumer's clock; it decides where it is later than a sender's time.
-    """
-    kind, record_ms = record.timestamp()
-    return record_ms if kind == LOG_APPEND_TIME else max(record_ms, clock_ms)
 
 
 @dataclass(slots=True)

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 from struct import pack
-from typing import TYPE_CHECKING, Final
+from typing import Final, Self
 
-if TYPE_CHECKING:
-    from store.batch import Record
+from store.record import Record
 
 YEAR_10000_MS: Final = 253_402_300_800_000
 
@@ -24,7 +23,7 @@ class LastRecord:
     fingerprint: int | None
 
     @classmethod
-    def of(cls, record: "Record") -> "LastRecord":
+    def of(cls, record: Record) -> Self:
         """Take a record's fingerprint; it is the same in both engines."""
         key, value, time_ms = record.key(), record.value(), record.timestamp()[1]
         if key is None and value is None:
@@ -68,7 +67,7 @@ class Evidence:
         """Expect nothing of a partition any more."""
         self._last.pop(partition, None)
 
-    def find_other(self, records: Iterable["Record"]) -> "Record | None":
+    def find_other(self, records: Iterable[Record]) -> Record | None:
         """
         Compare each partition's first record with the one that was taken.
 

@@ -18,12 +18,13 @@ from common.errors import BooksError, one_line
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
 from store import ledger
-from store.batch import Batch, Rejected, judged_at_ms
+from store.batch import Batch, Rejected
 from store.days import Days
 from store.old_rows import OldRows
 from store.position import Position
 from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from store.reasons import Reason
+from store.record import judged_at_ms
 from store.rows import COPY_HEARTBEATS, block, id_of, time_us_of
 from store.session import Session
 from store.timestamps import EPOCH

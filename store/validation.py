@@ -85,7 +85,7 @@ class Decode:
 
         Args:
             payload: As it came; None for a tombstone.
-            appended_ms: The record's time, in milliseconds since 1970; see `store.batch.judged_at_ms`.
+            appended_ms: The record's time, in milliseconds since 1970; see `store.record.judged_at_ms`.
         Returns:
             A heartbeat or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
             alone, so a record that is read again gets the same one.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from store.batch import LOG_APPEND_TIME
+from store.record import LOG_APPEND_TIME
 from tests.corpus.case import USUAL_MS, event
 
 GOOD = event()

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
-from store.bad_record import BadRecord
 from store.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
 from store.position import LastRecord
 from store.reasons import Reason
+from store.record import BadRecord
 from store.row_id import LAST_OFFSET, unpack
 from store.rows import id_of
 from store.validation import Decode

@@ -6,10 +6,10 @@ from typing import Final
 import pytest
 
 from common.errors import BooksError
-from store.bad_record import BadRecord
 from store.batch import Slice
 from store.position import Evidence, LastRecord, Position
 from store.reasons import Reason
+from store.record import BadRecord
 from tests.unit.memory import MemoryStore, MemoryTopic
 from tests.unit.records import GOOD, MemoryRecord
 from tests.unit.running import Running

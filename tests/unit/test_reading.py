@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from common.event import MAX_EVENT_BYTES
 from consumer.reading import Hole, Reading, set_aside_large
-from store.bad_record import BadRecord
 from store.reasons import Reason
+from store.record import BadRecord
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
