@@ -18,6 +18,7 @@ from common.kafka_options import OWN_OPTIONS
 from common.runtime import prepare_for_batches
 from consumer.reading import Reading
 from store.batch import Batch, Slice
+from store.postgres import encode
 from store.rows import block
 from store.validation import Decode
 
@@ -70,7 +71,7 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
         for part in parts
     ]
     decode, one_by_one = Decode(MAX_FUTURE), OneByOne(MAX_FUTURE)
-    made = [Batch.of(parts, 1, decode) for parts in sliced]
+    made = [encode(Batch.of(parts, 1, decode)) for parts in sliced]
 
     def best(stage: Callable[[], object]) -> float:
         used = []
@@ -81,15 +82,15 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
         return min(used) / rows * 1e6
 
     validate = best(lambda: [decode.all(*one) for one in payloads])
-    whole = best(lambda: [Batch.of(parts, 1, decode) for parts in sliced])
+    whole = best(lambda: [encode(Batch.of(parts, 1, decode)) for parts in sliced])
     return {
         "fetch: librdkafka unpacks, its Python client wraps": fetched[0] / rows * 1e6,
         "sort by partition, see that offset follows offset": best(lambda: [slices(batch) for batch in batches]),
         "validate: parse, check, read the time": validate,
         "take out of the message, write as a row": whole - validate,
-        "join the rows for COPY": best(lambda: [block(one.rows) for one in made]),
+        "join the rows for COPY": best(lambda: [block(one) for one in made]),
         "validate and write one by one, if one message of a slice is invalid": best(
-            lambda: [Batch.of(parts, 1, one_by_one) for parts in sliced]
+            lambda: [encode(Batch.of(parts, 1, one_by_one)) for parts in sliced]
         ),
     }
 

@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from common.topic_identity import Check, TopicIdentity
-from store.batch import Batch, Rejected, Slice
+from store.batch import Batch, Slice
 from store.position import Position
+from store.record import Rejected
 
 
 class Stop(Protocol):

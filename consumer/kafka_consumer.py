@@ -309,8 +309,8 @@ class KafkaSource:
             self._seek(partition, reading.expected)
         if reading.expected == start:
             return None
-        records, bad = set_aside_large(reading.records, self._kept_bytes)
-        return Slice(partition, start, reading.expected, records, reading.skipped, bad)
+        records, rejected = set_aside_large(reading.records, self._kept_bytes)
+        return Slice(partition, start, reading.expected, records, reading.skipped, rejected)
 
     def _seek(self, partition: int, offset: int) -> None:
         here = TopicPartition(self._topic, partition, offset)

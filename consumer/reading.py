@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from common.event import MAX_EVENT_BYTES
 from store.reasons import Reason
-from store.record import BadRecord, Record
+from store.record import PlainRecord, Record, Rejected
 
 Hole = tuple[int, int]  # from the first missing offset to the next record's
 
@@ -64,7 +64,7 @@ class Reading:
         self._ahead = offset + 1
 
 
-def set_aside_large(records: Sequence[Record], kept_bytes: int) -> tuple[Sequence[Record], Sequence[BadRecord]]:
+def set_aside_large(records: Sequence[Record], kept_bytes: int) -> tuple[Sequence[Record], Sequence[Rejected]]:
     """
     Split off the records whose payload is too large for an event, and cut them: a batch would hold on to them.
 
@@ -72,22 +72,19 @@ def set_aside_large(records: Sequence[Record], kept_bytes: int) -> tuple[Sequenc
         records: Their length is that of their payload, as with a confluent_kafka.Message.
         kept_bytes: How much of a payload is kept.
     Returns:
-        The records that are to be judged, and those that are not.
+        The records that are to be validated, and those that are rejected unseen.
     """
     sizes = list(map(len, records))  # type: ignore[arg-type]  # see above
     if max(sizes, default=0) <= MAX_EVENT_BYTES:
         return records, ()
-    bad = [
-        BadRecord(
-            record.partition(),
-            record.offset(),
-            Reason.EVENT_TOO_LARGE,
-            record.key(),
-            (record.value() or b"")[:kept_bytes],
-            size,
-            record.timestamp(),
-        )
+    rejected = [
+        Rejected(_cut(record, kept_bytes), Reason.EVENT_TOO_LARGE, size)
         for record, size in zip(records, sizes, strict=True)
         if size > MAX_EVENT_BYTES
     ]
-    return [record for record, size in zip(records, sizes, strict=True) if size <= MAX_EVENT_BYTES], bad
+    return [record for record, size in zip(records, sizes, strict=True) if size <= MAX_EVENT_BYTES], rejected
+
+
+def _cut(record: Record, kept_bytes: int) -> PlainRecord:
+    kept = (record.value() or b"")[:kept_bytes]
+    return PlainRecord(record.partition(), record.offset(), *record.timestamp(), record.key(), kept)

@@ -8,8 +8,9 @@ from typing import Final, Protocol
 import structlog
 
 from common.telemetry import REJECTED, STORED
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.lag import Lag
+from store.record import Rejected
 
 INTERVAL_S: Final = 1.0
 

@@ -1,6 +1,7 @@
 """Batches that Kafka's client cannot read: their offsets are quarantined, and other partitions go on meanwhile."""
 
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextvars import copy_context
@@ -13,7 +14,7 @@ from common.settings import Settings
 from consumer.batch_end import UnreadableBatch, find
 from store.batch import Slice
 from store.reasons import Reason
-from store.record import BadRecord
+from store.record import PlainRecord, Rejected
 
 RETRY_S: Final = 10.0
 AT_ONCE: Final = threading.BoundedSemaphore(4)  # searches; each may unpack a large batch, which takes memory
@@ -92,8 +93,10 @@ class UnreadableBatches:
         end = min(first + most, batch.to_offset)
         if end == batch.to_offset:
             del self._found[partition]
-        bad = [BadRecord(partition, offset, Reason.UNREADABLE_BATCH) for offset in range(first, end)]
-        return Slice(partition, position, end, [], skipped=first - position, bad=bad)
+        now_ms = time.time_ns() // 1_000_000
+        records = [PlainRecord(partition, offset, 0, now_ms, None, None) for offset in range(first, end)]
+        rejected = [Rejected(record, Reason.UNREADABLE_BATCH) for record in records]
+        return Slice(partition, position, end, [], skipped=first - position, rejected=rejected)
 
 
 class _Search:

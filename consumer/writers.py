@@ -11,8 +11,9 @@ from common.topic_identity import Check, TopicIdentity
 from consumer.ends import Source, Store
 from consumer.errors import PredecessorFailedError
 from consumer.writer import Writer
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.position import Position
+from store.record import Rejected
 
 BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
 

@@ -6,6 +6,7 @@ from typing import Final
 import pyarrow as pa
 
 from store.batch import Batch, Slice
+from store.record import PlainRecord
 from store.validation import Decode
 
 # Of the Kafka source's columns; the time comes as a number, for a calendar of Spark's own has no part in this.
@@ -15,47 +16,12 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-class Row:
-    """One Kafka record, with the methods of a `store.record.Record`."""
-
-    __slots__ = ("_key", "_offset", "_partition", "_timestamp", "_value")
-
-    def __init__(  # noqa: PLR0913, PLR0917 - the columns above
-        self, partition: int, offset: int, timestamp_type: int, record_ms: int, key: bytes | None, value: bytes | None
-    ) -> None:
-        self._partition = partition
-        self._offset = offset
-        self._timestamp = timestamp_type, record_ms
-        self._key = key
-        self._value = value
-
-    def partition(self) -> int:
-        """Give its partition."""
-        return self._partition
-
-    def offset(self) -> int:
-        """Give its offset."""
-        return self._offset
-
-    def key(self) -> bytes | None:
-        """Give its key."""
-        return self._key
-
-    def value(self) -> bytes | None:
-        """Give its payload, None for a tombstone."""
-        return self._value
-
-    def timestamp(self) -> tuple[int, int]:
-        """Give what kind of time it has (2: the broker's) and the time, in milliseconds since 1970."""
-        return self._timestamp
+def rows_of(part: pa.RecordBatch) -> list[PlainRecord]:
+    """Return the records of an Arrow batch with the columns `COLUMNS`, in their order."""
+    return list(map(PlainRecord, *(column.to_pylist() for column in part.columns)))
 
 
-def rows_of(part: pa.RecordBatch) -> list[Row]:
-    """Give the records of an Arrow batch with the columns `COLUMNS`, in their order."""
-    return list(map(Row, *(column.to_pylist() for column in part.columns)))
-
-
-def batch_of(rows: Sequence[Row], position: int, generation: int, decode: Decode) -> Batch | None:
+def batch_of(rows: Sequence[PlainRecord], position: int, generation: int, decode: Decode) -> Batch | None:
     """
     Decode what lies at `position` and beyond; None if there is nothing.
 

@@ -20,10 +20,11 @@ from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import Topic
 from common.topic_identity import TopicCheck, TopicIdentity
-from spark.records import Row, batch_of, rows_of
-from store.batch import Batch, Rejected
+from spark.records import batch_of, rows_of
+from store.batch import Batch
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
+from store.record import PlainRecord, Rejected
 from store.row_id import LAST_OFFSET
 from store.validation import Decode
 
@@ -151,7 +152,7 @@ def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
         yield pa.RecordBatch.from_arrays(arrays, schema=OUTCOME)
 
 
-def _store_rows(job: Job, rows: list[Row], outcome: Outcome) -> None:
+def _store_rows(job: Job, rows: list[PlainRecord], outcome: Outcome) -> None:
     worker = _worker(job)
     worker.outcome = outcome
     while (batch := batch_of(rows, outcome.position, job.generation, worker.decode)) is not None:

@@ -1,16 +1,18 @@
 """The books: which offsets of which topic became rows. Every function runs on the connection it is given."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import BooksError, ConfigError
 from common.topic_identity import TopicIdentity
-from store.batch import Batch, Rejected, Slice
+from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
 from store.position import LastRecord, Position
+from store.record import Rejected
 from store.row_id import LAST_GENERATION
 
 # The fence: a row is updated only where the books stand where the batch began. On the same trip, the rollups' minutes
@@ -117,25 +119,27 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
     Raises:
         StaleOwnerError: The books stand elsewhere; the transaction must be rolled back.
     """
-    steps, notes = batch.steps(rejected), batch.notes()
-    advanced = connection.execute(
-        ADVANCE,
-        {
-            "generation": batch.generation,
-            "partitions": [step.partition for step in steps],
-            "froms": [step.from_offset for step in steps],
-            "tos": [step.to_offset for step in steps],
-            "stored": [step.stored for step in steps],
-            "rejected": [step.rejected for step in steps],
-            "skipped": [step.skipped for step in steps],
-            "last_offsets": [step.last.offset if step.last else None for step in steps],
-            "fingerprints": [step.last.fingerprint if step.last else None for step in steps],
-            "hours": list(notes),
-            "minutes": list(notes.values()),
-        },
-    ).rowcount
-    if advanced != len(steps):
+    notes = batch.notes()
+    given = {**steps(batch, rejected), "hours": list(notes), "minutes": list(notes.values())}
+    if connection.execute(ADVANCE, given).rowcount != len(batch.slices):
         raise _stale(connection, batch)
+
+
+def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
+    """Return what `ADVANCE` gets, one list a column: how far each partition advances, and what its offsets became."""
+    count = Counter(one.record.partition() for one in rejected)
+    slices = sorted(batch.slices, key=lambda part: part.partition)  # every session locks in one order
+    return {
+        "generation": batch.generation,
+        "partitions": [part.partition for part in slices],
+        "froms": [part.from_offset for part in slices],
+        "tos": [part.to_offset for part in slices],
+        "stored": [len(part.records) + len(part.rejected) - count[part.partition] for part in slices],
+        "rejected": [count[part.partition] for part in slices],
+        "skipped": [part.skipped for part in slices],
+        "last_offsets": [part.last and part.last.offset for part in slices],
+        "fingerprints": [part.last and part.last.fingerprint for part in slices],
+    }
 
 
 def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | BooksError:

@@ -18,14 +18,15 @@ from common.errors import BooksError, one_line
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
 from store import ledger
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.days import Days
 from store.old_rows import OldRows
-from store.position import Position
+from store.position import YEAR_10000_MS, Position
 from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from store.reasons import Reason
-from store.record import judged_at_ms
-from store.rows import COPY_HEARTBEATS, block, id_of, time_us_of
+from store.record import Rejected, judged_at_ms
+from store.row_id import pack
+from store.rows import COPY_HEARTBEATS, block, row
 from store.session import Session
 from store.timestamps import EPOCH
 
@@ -111,7 +112,7 @@ class PostgresStore:
                 rejected = [*batch.rejected, *copy(connection, batch)]
                 # After that, no new lock but for a moment: whoever waits for the batch before must not be in its way.
                 check.wait()
-                self._quarantine(connection, topic, rejected, batch.clock_ms)
+                self._quarantine(connection, topic, batch, rejected)
                 self._advance(connection, batch, rejected)
             return rejected
 
@@ -131,7 +132,7 @@ class PostgresStore:
 
         rejected = self._session.run("store a batch", write)
         refused = len(rejected) - len(batch.rejected)
-        self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.rows) else 0
+        self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.records) else 0
         self._look_for_old(batch, rejected)
         if self._quarantined >= BOUND_EVERY or self._quarantined_bytes * BOUND_PART >= self._rejected_max_bytes > 0:
             self._session.run("bound the quarantine", self._bound_quarantine)
@@ -150,25 +151,27 @@ class PostgresStore:
         first_kept_minute = self._days.first_kept_minute
         old: list[int] = []
         if first_kept_minute is not None and min(batch.minutes, default=first_kept_minute) < first_kept_minute:
-            refused = {one.row_id for one in rejected}
-            times_us = [time_us_of(row) for row in batch.rows if id_of(row) not in refused]
-            old = [time_us for time_us in times_us if time_us < first_kept_minute * 60_000_000]
+            refused = {id(one.record) for one in rejected}
+            found = zip(batch.records, batch.heartbeats.times_us, strict=True)
+            first_us = first_kept_minute * 60_000_000
+            old = [time_us for record, time_us in found if time_us < first_us and id(record) not in refused]
         self._note_old(len(old), min(old, default=0))
 
     def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
-        self._copy_rows(connection, batch.rows)
+        self._copy_rows(connection, encode(batch))
         return []
 
     def _copy_around_culprits(self, connection: Connection, batch: Batch) -> list[Rejected]:
         """Halve what is refused until single rows are left, and reject those: their neighbours are stored."""
         refused: list[Rejected] = []
-        allowed = len(batch.rows)
+        rows = encode(batch)
+        allowed = len(rows)
         waiting = [range(allowed)]
         while waiting:
             part = waiting.pop()
             try:
                 with connection.transaction():
-                    self._copy_rows(connection, batch.rows[part.start : part.stop])
+                    self._copy_rows(connection, rows[part.start : part.stop])
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 if is_taken_id(error) or is_partition_made_meanwhile(error):
@@ -178,8 +181,7 @@ class PostgresStore:
                     waiting += [range(middle, part.stop), range(part.start, middle)]
                     continue
                 words = f"{error.sqlstate} {one_line(error)}".replace("\0", "")
-                row_id, record = id_of(batch.rows[part.start]), batch.sources[part.start]
-                refused.append(Rejected(row_id, record, Reason.REFUSED, detail=words))
+                refused.append(Rejected(batch.records[part.start], Reason.REFUSED, detail=words))
                 in_a_row = self._refused_in_a_row + len(refused)
                 if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
                     raise BooksError(
@@ -195,7 +197,7 @@ class PostgresStore:
                 copy.write(block(rows))
 
     def _quarantine(
-        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+        self, connection: Connection, topic: TopicIdentity, batch: Batch, rejected: Sequence[Rejected]
     ) -> None:
         if not rejected:
             return
@@ -203,10 +205,11 @@ class PostgresStore:
         with connection.cursor().copy(COPY_REJECTED) as copy:
             for one in rejected:
                 record, payload, key = one.record, one.record.value(), one.record.key()
+                appended_ms = judged_at_ms(record, batch.clock_ms)
                 self._quarantined_bytes += min(len(payload or b""), most) + min(len(key or b""), most)
                 copy.write_row(
                     (
-                        one.row_id,
+                        pack(batch.generation, record.partition(), record.offset()),
                         topic.name,
                         record.partition(),
                         record.offset(),
@@ -214,12 +217,10 @@ class PostgresStore:
                         payload and payload[:most],
                         max(len(payload or b""), one.payload_length),
                         one.reason,
-                        EPOCH
-                        + timedelta(milliseconds=max(0, min(judged_at_ms(record, clock_ms), 253_402_300_799_999))),
+                        EPOCH + timedelta(milliseconds=min(max(0, appended_ms), YEAR_10000_MS - 1)),
                         one.detail,
                     )
                 )
-
         self._quarantined += len(rejected)
 
     def _bound_quarantine(self, connection: Connection) -> None:
@@ -237,3 +238,8 @@ class PostgresStore:
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
         ledger.advance(connection, batch, rejected)
+
+
+def encode(batch: Batch) -> list[bytes]:
+    """Return a batch's heartbeats as rows for COPY."""
+    return [*map(row, batch.row_ids, *batch.heartbeats)]

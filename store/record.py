@@ -1,10 +1,7 @@
 """A Kafka record as the store uses it, whichever client read it."""
 
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
-
-from store.reasons import Reason
 
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 
@@ -32,45 +29,54 @@ def judged_at_ms(record: Record, clock_ms: int) -> int:
     return record_ms if kind == LOG_APPEND_TIME else max(record_ms, clock_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """
-    A record that is quarantined without being validated: it is unreadable, or too large to be kept in memory.
+class PlainRecord:
+    """A `Record` made of its parts; `timestamp_type` and `record_ms` are what `timestamp` returns."""
 
-    Args:
-        partition_number: Its partition.
-        place: Its offset.
-        reason: Why it is not validated.
-        kept_key: Its key; None if it has none or the key cannot be read.
-        kept_payload: What is kept of its payload; None if nothing can be read.
-        payload_length: The full length of its payload in bytes.
-        stamp: The kind of its time, and the milliseconds since 1970; the time of noticing where that cannot be read.
-    """
+    __slots__ = ("_key", "_offset", "_partition", "_timestamp", "_value")
 
-    partition_number: int
-    place: int
-    reason: Reason
-    kept_key: bytes | None = None
-    kept_payload: bytes | None = None
-    payload_length: int = 0
-    stamp: tuple[int, int] = field(default_factory=lambda: (0, time.time_ns() // 1_000_000))
+    def __init__(  # noqa: PLR0913, PLR0917 - as Spark's columns come
+        self, partition: int, offset: int, timestamp_type: int, record_ms: int, key: bytes | None, value: bytes | None
+    ) -> None:
+        self._partition = partition
+        self._offset = offset
+        self._timestamp = timestamp_type, record_ms
+        self._key = key
+        self._value = value
 
     def partition(self) -> int:
         """Return its partition."""
-        return self.partition_number
+        return self._partition
 
     def offset(self) -> int:
         """Return its offset."""
-        return self.place
+        return self._offset
 
     def key(self) -> bytes | None:
         """Return its key."""
-        return self.kept_key
+        return self._key
 
     def value(self) -> bytes | None:
-        """Return what is kept of its payload."""
-        return self.kept_payload
+        """Return its payload, None for a tombstone."""
+        return self._value
 
     def timestamp(self) -> tuple[int, int]:
-        """Return the kind of its time (0: not told) and the time in milliseconds since 1970."""
-        return self.stamp
+        """Return what kind of time it has (2: the broker's) and the time, in milliseconds since 1970."""
+        return self._timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """
+    A record for the quarantine.
+
+    Args:
+        record: As Kafka holds it, or what is kept of it.
+        reason: Why; a `Reason`.
+        payload_length: The full length of its payload in bytes if `record` holds less.
+        detail: What PostgreSQL said where PostgreSQL rejected it.
+    """
+
+    record: Record
+    reason: str
+    payload_length: int = 0
+    detail: str | None = None

@@ -18,7 +18,7 @@ _fields = Struct(">h iq iq ii i").pack  # how many there are; before each, its l
 
 def row(row_id: int, time_us: int, heart_rate: int, customer_id: str) -> bytes:
     """
-    Give one row.
+    Return one row.
 
     Args:
         row_id: As `store.row_id.pack` gives it.
@@ -30,16 +30,6 @@ def row(row_id: int, time_us: int, heart_rate: int, customer_id: str) -> bytes:
     return _fields(4, 8, row_id, 8, time_us - Y2000_US, 4, heart_rate, len(customer)) + customer
 
 
-def id_of(row: bytes) -> int:
-    """Give a row's id."""
-    return int.from_bytes(row[6:14], signed=True)
-
-
-def time_us_of(row: bytes) -> int:
-    """Give a row's timestamp in microseconds since 1970."""
-    return int.from_bytes(row[18:26], signed=True) + Y2000_US
-
-
 def block(rows: Iterable[bytes]) -> bytes:
-    """Give what COPY reads, for these rows."""
+    """Return what COPY reads, for these rows."""
     return b"".join([_START, *rows, _END])

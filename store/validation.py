@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
 
 from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder
@@ -57,13 +57,19 @@ class Heartbeats(NamedTuple):
     customer_ids: list[str]
 
     @classmethod
-    def of(cls, heartbeats: Sequence[Heartbeat]) -> "Heartbeats":
-        """Give the columns of single heartbeats."""
+    def of(cls, heartbeats: Sequence[Heartbeat]) -> Self:
+        """Return the columns of single heartbeats."""
         return cls(
             [heartbeat.time_us for heartbeat in heartbeats],
             [heartbeat.heart_rate for heartbeat in heartbeats],
             [heartbeat.customer_id for heartbeat in heartbeats],
         )
+
+    def extend(self, others: Self) -> None:
+        """Append others."""
+        self.times_us.extend(others.times_us)
+        self.heart_rates.extend(others.heart_rates)
+        self.customer_ids.extend(others.customer_ids)
 
 
 class Decode:

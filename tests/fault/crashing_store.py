@@ -7,8 +7,9 @@ from typing import Final
 from psycopg import Connection
 
 from common.topic_identity import TopicIdentity
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.postgres import PostgresStore
+from store.record import Rejected
 
 STALL_S: Final = 30  # at most: a test that forgets to wake it fails
 
@@ -29,9 +30,9 @@ class CrashingStore(PostgresStore):
             raise CrashError(point)
 
     def _quarantine(
-        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+        self, connection: Connection, topic: TopicIdentity, batch: Batch, rejected: Sequence[Rejected]
     ) -> None:
-        super()._quarantine(connection, topic, rejected, clock_ms)
+        super()._quarantine(connection, topic, batch, rejected)
         self._reach("after-quarantine")
         if self.stalled and self.go_on:
             self.stalled.set()

@@ -13,8 +13,9 @@ from psycopg import Connection
 
 import consumer.__main__
 from common.topic_identity import Check, TopicIdentity
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.postgres import PostgresStore
+from store.record import Rejected
 from store.rows import COPY_HEARTBEATS, block
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
@@ -33,7 +34,7 @@ class FaultyStore(PostgresStore):
             os.kill(os.getpid(), self.signal)
 
     def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
-        self._batch += bool(batch.rows)
+        self._batch += bool(batch.records)
         self._reach("before-transaction")
         rejected = super().write(batch, topic, check)
         self._reach("after-commit")
@@ -52,9 +53,9 @@ class FaultyStore(PostgresStore):
         self._reach("after-copy")
 
     def _quarantine(
-        self, connection: Connection, topic: TopicIdentity, rejected: Sequence[Rejected], clock_ms: int
+        self, connection: Connection, topic: TopicIdentity, batch: Batch, rejected: Sequence[Rejected]
     ) -> None:
-        super()._quarantine(connection, topic, rejected, clock_ms)
+        super()._quarantine(connection, topic, batch, rejected)
         self._reach("after-quarantine")
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from psycopg import Connection
 
-from store.batch import Batch, Rejected
+from store.batch import Batch
 from store.postgres import PostgresStore
+from store.record import Rejected
 from tests.fault.crashing_store import CrashError
 
 

@@ -130,7 +130,7 @@ class Rollups(RuleBasedStateMachine):
         ]
         end = owner.position + len(records)
         batch = Batch.of([Slice(owner.number, owner.position, end, records)], owner.generation, DECODE)
-        assert len(batch.rows) == len(readings)
+        assert len(batch.records) == len(readings)
         return batch
 
     @staticmethod

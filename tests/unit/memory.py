@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from common.errors import HeartbeatError
 from common.topic_identity import Check, TopicIdentity
-from store.batch import Batch, Rejected, Slice
+from store.batch import Batch, Slice
 from store.errors import RecordReplacedError, StaleOwnerError
 from store.position import Evidence, LastRecord, Position
+from store.record import Rejected
 from store.row_id import unpack
-from store.rows import id_of
 from tests.unit.records import MemoryRecord
 
 Place = tuple[int, int, int]  # generation, partition, offset
@@ -191,7 +191,7 @@ class MemoryTables:
     """What is committed: rows by their ids, and the books."""
 
     rows: list[int] = field(default_factory=list)
-    rejected: list[int] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     books: dict[tuple[int, int], int] = field(default_factory=dict)  # by generation and partition
     last: dict[tuple[int, int], LastRecord] = field(default_factory=dict)  # as books
     topics: list[str] = field(default_factory=list)  # generation 1 first
@@ -207,12 +207,12 @@ class MemoryTables:
             for part in batch.slices:
                 if (found := self.books[batch.generation, part.partition]) != part.from_offset:
                     raise StaleOwnerError(f"cannot advance: expected {part.from_offset}, found {found}", hint="Reload.")
-            self.rows += map(id_of, batch.rows)
-            self.rejected += [one.row_id for one in batch.rejected]
-            for step in batch.steps(batch.rejected):
-                self.books[batch.generation, step.partition] = step.to_offset
-                if step.last is not None:
-                    self.last[batch.generation, step.partition] = step.last
+            self.rows += batch.row_ids
+            self.rejected += batch.rejected
+            for part in batch.slices:
+                self.books[batch.generation, part.partition] = part.to_offset
+                if part.last is not None:
+                    self.last[batch.generation, part.partition] = part.last
 
 
 class MemoryStore:

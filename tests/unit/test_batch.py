@@ -1,6 +1,7 @@
 """A batch loses no record between decoding and the books."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -10,18 +11,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
-from store.batch import FIRST_BROKER_MS, Batch, Rejected, Slice, Step
+from store.batch import FIRST_BROKER_MS, Batch, Slice
+from store.ledger import steps
 from store.position import LastRecord
 from store.reasons import Reason
-from store.record import BadRecord
+from store.record import PlainRecord, Rejected
 from store.row_id import LAST_OFFSET, unpack
-from store.rows import id_of
-from store.validation import Decode
+from store.validation import Decode, Heartbeat, Heartbeats
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=60, deadline=None)
+COUNTS: Final = ("stored", "rejected", "skipped")
 SMALL: Final = [case for case in CASES if len(case.payload or b"") < 1_000]
 
 
@@ -42,20 +44,6 @@ def slices(draw: st.DrawFn) -> list[Slice]:
     return found
 
 
-def read_row(row: bytes) -> tuple[int, str, datetime, int]:
-    """Read a row in COPY's binary format field by field: id, customer, instant, heart rate."""
-    assert int.from_bytes(row[:2]) == 4
-    found, at = [], 2
-    while at < len(row):
-        end = at + 4 + int.from_bytes(row[at : at + 4])
-        found.append(row[at + 4 : end])
-        at = end
-    row_id, time, rate, customer = found
-    instant = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=int.from_bytes(time, signed=True))
-    assert (len(row_id), len(time), len(rate)) == (8, 8, 4)
-    return int.from_bytes(row_id), customer.decode(), instant, int.from_bytes(rate)
-
-
 @BOUNDED
 @given(slices(), st.integers(1, 127))
 @example([Slice(65535, LAST_OFFSET, LAST_OFFSET + 1, [MemoryRecord(65535, LAST_OFFSET)])], 127)
@@ -63,26 +51,23 @@ def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], g
     """The proof of the books rests on ids that name the place in Kafka, each once, in one of the two tables."""
     batch = Batch.of(parts, generation, Decode(MAX_FUTURE))
 
-    ids = [*map(id_of, batch.rows)] + [one.row_id for one in batch.rejected]
     records = [record for part in parts for record in part.records]
-    assert sorted(map(unpack, ids)) == sorted((generation, r.partition(), r.offset()) for r in records)
-    assert all(0 < row_id < 2**63 for row_id in ids)
+    assert Counter(map(id, records)) == Counter(map(id, [*batch.records, *(one.record for one in batch.rejected)]))
+    assert [*map(unpack, batch.row_ids)] == [(generation, r.partition(), r.offset()) for r in batch.records]
+    assert all(0 < row_id < 2**63 for row_id in batch.row_ids)
     assert batch.messages == len(records)
-    assert all(unpack(one.row_id)[1:] == (one.record.partition(), one.record.offset()) for one in batch.rejected)
 
 
 @BOUNDED
 @given(slices())
-def test_rows_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Slice]) -> None:
+def test_columns_hold_what_was_decoded_in_the_order_of_their_records(parts: list[Slice]) -> None:
     """Whoever is refused by PostgreSQL is found again by the number of the row, whatever the customer is called."""
     decode = Decode(MAX_FUTURE)
     batch = Batch.of(parts, 1, decode)
 
-    for row, source in zip(batch.rows, batch.sources, strict=True):
-        row_id, *values = read_row(row)
-        decoded = decode(source.value(), source.timestamp()[1])
-        assert unpack(row_id) == (1, source.partition(), source.offset())
-        assert read_back(decoded) == tuple(values)
+    assert [decode(one.value(), one.timestamp()[1]) for one in batch.records] == [
+        Heartbeat(*columns) for columns in zip(*batch.heartbeats, strict=True)
+    ]
     for one in batch.rejected:
         assert read_back(decode(one.record.value(), one.record.timestamp()[1])) == one.reason
 
@@ -92,18 +77,16 @@ def test_rows_hold_what_was_decoded_in_the_order_of_their_sources(parts: list[Sl
 def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject) -> None:
     """Also those that PostgreSQL refuses later on: stored, rejected and skipped are all that was passed."""
     batch = Batch.of(parts, 3, Decode(MAX_FUTURE))
-    refused = data.draw(st.lists(st.sampled_from(batch.sources), unique=True)) if batch.sources else []
-    rejected = [*batch.rejected, *(Rejected(0, record, "refused") for record in refused)]
+    refused = data.draw(st.lists(st.sampled_from(batch.records), unique=True)) if batch.records else []
+    rejected = [*batch.rejected, *(Rejected(record, "refused") for record in refused)]
 
-    steps = batch.steps(rejected)
+    columns = steps(batch, rejected)
 
-    assert [step.partition for step in steps] == sorted(part.partition for part in parts)  # locks in one order
-    assert all(step.stored + step.rejected + step.skipped == step.to_offset - step.from_offset for step in steps)
-    assert all(min(step.stored, step.rejected, step.skipped) >= 0 for step in steps)
-    assert sum(step.rejected for step in steps) == len(rejected)
-    assert {(s.partition, s.from_offset, s.to_offset) for s in steps} == {
-        (part.partition, part.from_offset, part.to_offset) for part in parts
-    }
+    rows = [*zip(*(columns[name] for name in ("partitions", "froms", "tos", *COUNTS)), strict=True)]
+    assert [row[:3] for row in rows] == sorted((p.partition, p.from_offset, p.to_offset) for p in parts)  # lock order
+    assert all(sum(counts) == to - start for _, start, to, *counts in rows)
+    assert all(min(counts) >= 0 for _, _, _, *counts in rows)
+    assert sum(columns["rejected"]) == len(rejected)
 
 
 def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
@@ -114,29 +97,32 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
 
     batch = Batch.of([Slice(0, 0, 2, records)], 1, Decode(MAX_FUTURE))
 
-    assert batch.rows == []
+    assert batch.records == []
     assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
 
 
 def test_unjudged_records_are_rejected_and_accounted_for() -> None:
     """An unreadable batch has offsets and no payloads: each is a row of the quarantine, and the books add up."""
-    unreadable = [BadRecord(5, offset, Reason.UNREADABLE_BATCH) for offset in (2, 3)]
-    large = BadRecord(5, 4, Reason.EVENT_TOO_LARGE, b"key", b"x", 99, (2, USUAL_MS))
+    unreadable = [Rejected(PlainRecord(5, n, 0, USUAL_MS, None, None), Reason.UNREADABLE_BATCH) for n in (2, 3)]
+    large = Rejected(PlainRecord(5, 4, 2, USUAL_MS, b"key", b"x"), Reason.EVENT_TOO_LARGE, 99)
     records = [MemoryRecord(5, 0), MemoryRecord(5, 5, b"{}")]
-    part = Slice(5, 0, 6, records, skipped=1, bad=[*unreadable, large])
+    part = Slice(5, 0, 6, records, skipped=1, rejected=[*unreadable, large])
 
     batch = Batch.of([part], 2, Decode(MAX_FUTURE))
 
-    assert [unpack(id_of(row)) for row in batch.rows] == [(2, 5, 0)]
-    assert [(*unpack(one.row_id), one.reason, one.payload_length) for one in batch.rejected] == [
-        (2, 5, 2, "unreadable_batch", 0),
-        (2, 5, 3, "unreadable_batch", 0),
-        (2, 5, 4, "event_too_large", 99),
-        (2, 5, 5, "customer_id_missing", 0),
+    assert [unpack(row_id) for row_id in batch.row_ids] == [(2, 5, 0)]
+    assert [(one.record.offset(), one.reason, one.payload_length) for one in batch.rejected] == [
+        (2, "unreadable_batch", 0),
+        (3, "unreadable_batch", 0),
+        (4, "event_too_large", 99),
+        (5, "customer_id_missing", 0),
     ]
     assert batch.messages == 5
     last = LastRecord.of(records[-1])
-    assert batch.steps(batch.rejected) == [Step(5, 0, 6, stored=1, rejected=4, skipped=1, last=last)]
+    assert steps(batch, batch.rejected) == {
+        "generation": 2, "partitions": [5], "froms": [0], "tos": [6], "stored": [1], "rejected": [4], "skipped": [1],
+        "last_offsets": [last.offset], "fingerprints": [last.fingerprint],
+    }  # fmt: skip
 
 
 def test_newest_record_is_known_across_partitions() -> None:
@@ -170,9 +156,9 @@ def test_senders_time_that_is_no_time_condemns_no_event(kind: int, record_ms: in
     mixed = Batch.of([Slice(0, 0, 4, records)], 1, Decode(MAX_FUTURE))
     good = Batch.of([Slice(0, 0, 1, records[:1]), Slice(1, 0, 1, records[3:])], 1, Decode(MAX_FUTURE))
 
-    assert [id_of(row) & LAST_OFFSET for row in mixed.rows] == [0, 3]
+    assert [one.offset() for one in mixed.records] == [0, 3]
     assert [one.reason for one in mixed.rejected] == ["timestamp_future", "not_json"]
-    assert len(good.rows) == 2
+    assert len(good.records) == 2
     assert good.newest_ms == 0  # an age of 56 years would be shown otherwise
 
 
@@ -186,7 +172,7 @@ def test_each_record_is_judged_by_its_own_kind_of_time(monkeypatch: pytest.Monke
 
     batch = Batch.of([Slice(0, 0, 3, records)], 1, Decode(MAX_FUTURE))
 
-    assert [id_of(row) & LAST_OFFSET for row in batch.rows] == [1]
+    assert [one.offset() for one in batch.records] == [1]
     assert [one.reason for one in batch.rejected] == ["timestamp_future"] * 2
 
 
@@ -197,14 +183,14 @@ def test_senders_time_that_is_later_than_our_clock_counts(monkeypatch: pytest.Mo
 
     batch = Batch.of([Slice(0, 0, 1, [record])], 1, Decode(MAX_FUTURE))
 
-    assert len(batch.rows) == 1
+    assert len(batch.records) == 1
     assert batch.newest_ms == USUAL_MS
 
 
 @given(st.sets(st.integers(-62_135_596_800 // 60, 253_402_300_799 // 60), max_size=200))
 def test_notes_hold_each_minute_once_in_a_row_per_hour(minutes: set[int]) -> None:
     """Ten thousand messages of six days in mixed order leave a row per hour, not one per minute."""
-    notes = Batch(1, [], [], [], [], 0, minutes, 0).notes()
+    notes = Batch(1, [], Heartbeats([], [], []), [], [], [], minutes, 0).notes()
 
     assert {60 * hour + bit for hour, bits in notes.items() for bit in range(60) if bits >> bit & 1} == minutes
     assert all(0 < bits < 1 << 60 for bits in notes.values())

@@ -9,7 +9,7 @@ from common.errors import BooksError
 from store.batch import Slice
 from store.position import Evidence, LastRecord, Position
 from store.reasons import Reason
-from store.record import BadRecord
+from store.record import PlainRecord, Rejected
 from tests.unit.memory import MemoryStore, MemoryTopic
 from tests.unit.records import GOOD, MemoryRecord
 from tests.unit.running import Running
@@ -63,13 +63,16 @@ def test_same_record_and_a_later_one_are_no_contradiction() -> None:
     assert unknown.find_other([Keyed(0, 7, b"other")]) is None
 
 
-def test_bad_record_is_the_last_one_without_a_fingerprint() -> None:
+def test_rejected_record_is_the_last_one_without_a_fingerprint() -> None:
     """What is kept of it is not what Kafka holds: an unreadable batch, or a payload that was cut."""
-    bad = [BadRecord(0, 8, Reason.EVENT_TOO_LARGE, b"key", b"valu", 2**24 + 1)]
+    cut = PlainRecord(0, 8, 2, 1_800_000_000_000, b"key", b"valu")
+    rejected = [Rejected(cut, Reason.EVENT_TOO_LARGE, 2**24 + 1)]
 
-    assert Slice(0, 7, 9, [RECORD], bad=bad).last == LastRecord(8, None)
-    assert Slice(0, 8, 9, [], bad=bad).last == LastRecord(8, None)
-    assert Slice(0, 7, 10, [RECORD, Keyed(0, 9, b"value")], bad=bad).last == LastRecord.of(Keyed(0, 9, b"value"))
+    assert Slice(0, 7, 9, [RECORD], rejected=rejected).last == LastRecord(8, None)
+    assert Slice(0, 8, 9, [], rejected=rejected).last == LastRecord(8, None)
+    assert Slice(0, 7, 10, [RECORD, Keyed(0, 9, b"value")], rejected=rejected).last == LastRecord.of(
+        Keyed(0, 9, b"value")
+    )
     assert Slice(0, 7, 9, [], skipped=2).last is None
 
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from common.event import MAX_EVENT_BYTES
 from consumer.reading import Hole, Reading, set_aside_large
 from store.reasons import Reason
-from store.record import BadRecord
 from tests.unit.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
@@ -114,7 +113,10 @@ def test_payloads_too_large_for_an_event_are_cut_and_set_aside() -> None:
     kept, bad = set_aside_large(records, 10)
 
     assert kept == [records[0], records[2], records[3]]
-    assert bad == [BadRecord(3, 1, Reason.EVENT_TOO_LARGE, b"CUST-000001", b"x" * 10, MAX_EVENT_BYTES + 1, (2, 77))]
+    (one,) = bad
+    assert (one.reason, one.payload_length) == (Reason.EVENT_TOO_LARGE, MAX_EVENT_BYTES + 1)
+    assert (one.record.partition(), one.record.offset(), one.record.timestamp()) == (3, 1, (2, 77))
+    assert (one.record.key(), one.record.value()) == (b"CUST-000001", b"x" * 10)
     assert set_aside_large(kept, 10) == (kept, ())
 
 
