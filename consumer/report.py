@@ -1,9 +1,9 @@
-"""What the consumer reports: one `Stored` line a second, the lag, and the ledger's offsets for Kafka's own tools."""
+"""What the consumer reports: one `Stored` line a second, and the lag."""
 
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 
@@ -15,13 +15,6 @@ from store.record import Rejected
 INTERVAL_S: Final = 1.0
 
 
-class Source(Protocol):
-    """What is asked of Kafka's end."""
-
-    def log_ends(self) -> dict[int, int | None]: ...  # noqa: D102
-    def mirror(self, offsets: Mapping[int, int]) -> None: ...  # noqa: D102
-
-
 class Report:
     """Sums up batches of one group session and reports once a second."""
 
@@ -29,14 +22,14 @@ class Report:
         self._log = structlog.get_logger()
         self._stored = self._rejected = self._total = 0
         self._ledger: dict[int, int] = {}  # by partition, the next offset as last known
-        self._to_mirror: dict[int, int] = {}
+        self._moved: set[int] = set()  # partitions whose offset `take_moved` has not returned yet
         self._lag = Lag()
         self._since = time.monotonic()
 
     def placed(self, offsets: Mapping[int, int]) -> None:
-        """Note where the ledger stands; Kafka is told as well, whose own offsets may have expired or been reset."""
+        """Note where the ledger stands."""
         self._ledger.update(offsets)
-        self._to_mirror.update(offsets)
+        self._moved.update(offsets)
 
     def stored(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
         """Count a committed batch."""
@@ -49,21 +42,27 @@ class Report:
         for reason, count in Counter(one.reason for one in rejected).items():
             REJECTED.labels(reason).inc(count)
 
-    def tick(self, source: Source) -> None:
-        """Report if a second has passed."""
-        if time.monotonic() - self._since >= INTERVAL_S:
-            self.flush(source)
+    @property
+    def is_due(self) -> bool:
+        """Return whether a second has passed since the last report."""
+        return time.monotonic() - self._since >= INTERVAL_S
 
-    def flush(self, source: Source) -> None:
-        """Report now: the lag, the offsets that moved, and what was stored since the last time."""
+    def take_moved(self) -> dict[int, int]:
+        """Return the ledger's offsets that were noted since this was called before, of partitions still assigned."""
+        moved, self._moved = self._moved & self._ledger.keys(), set()
+        return {partition: self._ledger[partition] for partition in moved}
+
+    def write(self, log_ends: Mapping[int, int | None]) -> None:
+        """
+        Report the lag, and what was stored since the last report.
+
+        Args:
+            log_ends: By assigned partition, where Kafka's log ends; None: not known yet.
+        """
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
-        assigned = source.log_ends()
-        self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in assigned}
-        lag = self._lag.show(assigned, self._ledger)
-        if mirrored := {partition: offset for partition, offset in self._to_mirror.items() if partition in assigned}:
-            source.mirror(mirrored)
-        self._to_mirror = {}
+        self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in log_ends}
+        lag = self._lag.show(log_ends, self._ledger)
         if not self._stored and not self._rejected:
             return
         self._total += self._stored
@@ -79,4 +78,4 @@ class Report:
 
     def forget_offsets(self) -> None:
         """Forget the offsets of a topic that may have been replaced."""
-        self._ledger, self._to_mirror = {}, {}
+        self._ledger = {}

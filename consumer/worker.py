@@ -90,7 +90,7 @@ class Worker:
                 self._subscribe(source, stop)
                 self._loop(source, stop)
                 self._settle(source, DRAIN_S)
-                self._report.flush(source)
+                self._show_progress(source, now=True)
             finally:
                 self._revoke_s = 0.0  # what has not ended by now is not waited for once more
                 _close(source)
@@ -116,9 +116,16 @@ class Worker:
             if slices := self._read(source):
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
-            self._report.tick(source)
+            self._show_progress(source)
             if not (slices or self._writers or source.unplaced or source.stuck):
                 self._rested()
+
+    def _show_progress(self, source: Source, *, now: bool = False) -> None:
+        """Report once a second, and show Kafka's tools the ledger's offsets: its own may have expired or been reset."""
+        if now or self._report.is_due:
+            self._report.write(source.log_ends())
+            if moved := self._report.take_moved():
+                source.mirror(moved)
 
     def _rested(self) -> None:
         """Note that there is nothing to do; right after a failure, that only means that it was not tried again yet."""
@@ -188,7 +195,7 @@ class Worker:
             source.rest()
         except (ConfigError, OutageError) as error:
             self._wait_out(error, self._kafka)
-        self._report.tick(source)
+        self._show_progress(source)
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
         """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""
