@@ -96,7 +96,7 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     }
 
 
-def begin(service: str, log: Logging, own: Producer | Consumer) -> tuple[StopFlag, telemetry.Health]:
+def begin(service: str, log: Logging, own: Producer | Consumer, section: str) -> tuple[StopFlag, telemetry.Health]:
     """
     Begin to log, to listen to signals and to answer on the metrics' port.
 
@@ -104,6 +104,7 @@ def begin(service: str, log: Logging, own: Producer | Consumer) -> tuple[StopFla
         service: The name in every line of the log.
         log: How to log.
         own: The section of the settings that names the port.
+        section: Its name, for the error.
     Returns:
         When to stop, and whom to tell of progress.
     Raises:
@@ -112,8 +113,7 @@ def begin(service: str, log: Logging, own: Producer | Consumer) -> tuple[StopFla
     configure_logging(log, service=service)
     stop, health = StopFlag(), telemetry.Health()
     stop.listen()
-    setting = f"{type(own).__name__.lower()}.metrics_port"
-    telemetry.serve(own.metrics_host, own.metrics_port, health, setting=setting)
+    telemetry.serve(own.metrics_host, own.metrics_port, health, setting=f"{section}.metrics_port")
     return stop, health
 
 

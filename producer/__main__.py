@@ -40,7 +40,7 @@ def produce(config: Path) -> int:
     """
     settings = load(config)
     own = settings.producer
-    stop, health = runtime.begin(SERVICE, settings.logging, own)
+    stop, health = runtime.begin(SERVICE, settings.logging, own, "producer")
     log = structlog.get_logger()
     log.info(
         "producer started",

@@ -85,7 +85,8 @@ class Engine:
 
     def _run_stream(self, stop: StopFlag) -> None:
         """Run one query: until the end, until it fails, or until the topic is not the one it reads."""
-        job = self._find_start()
+        if (job := self._find_start()) is None:
+            return
         if self._session is None:
             self._session = self._open_session()
         stream = Stream(self._session, job, self._report.stored, self._confirm_log)
@@ -101,8 +102,8 @@ class Engine:
         finally:
             stream.stop(patience_s)
 
-    def _find_start(self) -> Job:
-        """Ask the ledger where each partition goes on, and Kafka whether it still holds what was taken."""
+    def _find_start(self) -> Job | None:
+        """Ask the ledger where each partition goes on, and Kafka for the records taken last; None: ask again."""
         self._log.was_away()  # what follows looks at the log of now
         topic, partitions = self._log.identify()
         log_ranges = self._log.ranges(range(partitions))
@@ -116,7 +117,7 @@ class Engine:
             low_and_end = self._log.ranges([error.partition]).get(error.partition)
             if low_and_end is not None and low_and_end[1] < error.expected:
                 raise
-            return self._find_start()  # another engine was quicker with records that came meanwhile
+            return None  # another engine was quicker with records that came meanwhile
         replaced = find_replaced(self._settings, positions)
         self._confirm_topic(topic, partitions)
         for partition, offset in replaced.items():

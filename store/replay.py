@@ -29,7 +29,7 @@ SELECT id, payload, (extract(epoch FROM judged_at) * 1000)::bigint
 FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDER BY id) AS bytes,
              CASE WHEN appended_at < '2011-01-01 00:00:00+00' THEN greatest(appended_at, rejected_at)
                   ELSE appended_at END AS judged_at
-      FROM (SELECT * FROM rejected_heartbeats
+      FROM (SELECT id, payload, payload_length, appended_at, rejected_at FROM rejected_heartbeats
             WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
               AND (%(reason)s::text IS NULL OR reason = %(reason)s)
             ORDER BY id LIMIT %(messages)s) AS found) AS numbered

@@ -34,7 +34,7 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         ConfigError: The settings, the metrics' port, Kafka or PostgreSQL refuse us.
     """
     settings, credentials = load(config), load_credentials()
-    stop, health = runtime.begin(service, settings.logging, settings.consumer)
+    stop, health = runtime.begin(service, settings.logging, settings.consumer, "consumer")
     say = structlog.get_logger().info
     say(
         f"{service} started",

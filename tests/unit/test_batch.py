@@ -78,7 +78,7 @@ def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject)
     """Also those that PostgreSQL refuses later on: stored, rejected and skipped are all that was passed."""
     batch = Batch.of(parts, 3, Decode(MAX_FUTURE))
     refused = data.draw(st.lists(st.sampled_from(batch.records), unique=True)) if batch.records else []
-    rejected = [*batch.rejected, *(Rejected(record, "refused") for record in refused)]
+    rejected = [*batch.rejected, *(Rejected(record, Reason.REFUSED) for record in refused)]
 
     columns = steps(batch, rejected)
 
