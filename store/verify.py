@@ -1,6 +1,6 @@
 """Proves the books: every offset that was passed is stored, rejected, skipped or expired, and each exactly once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,81 +106,110 @@ def faults_of(books: Books, stored: Rows | None, rejected: Rows | None) -> list[
     return faults
 
 
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the ledger, the tables and Kafka say, as of one moment each."""
+
+    ledger: Sequence[Books]
+    counted: tuple[Held, Held, int] | None  # stored, rejected, ids in both tables; None: not counted
+    topic_id: str | None  # of the topic as it is now; None: there is none
+    log_ends: Mapping[int, int]
+    replaced: Mapping[int, int]  # by partition, the offset at which Kafka holds another record
+
+
 def check(settings: Settings, credentials: Credentials, *, full: bool, say: Callable[[str], None]) -> bool:
     """
-    Check the books and say what was found, a line a partition.
+    Check the ledger and say what was found, a line a partition.
 
     Args:
         settings: Where Kafka and PostgreSQL are.
         credentials: Who we are.
-        full: Count the rows by their ids instead of believing the tallies; reads both tables whole.
+        full: Count the rows by their ids instead of believing the ledger; reads both tables whole.
         say: Gets the lines.
     Returns:
         Whether everything adds up.
     Raises:
         OutageError, ConfigError: Kafka or PostgreSQL does not answer.
     """
-    session = Session(settings, credentials, "heartbeat-verify")
-    try:
-        books, stored, rejected, in_both = session.run("read the books", lambda conn: _read(conn, full=full))
-    finally:
-        session.close()
-    topic_id, ends = _log_ends(settings)
-    replaced = find_replaced(settings, {one.partition: one.position for one in books if one.topic_id == topic_id})
-    if replaced and _log_ends(settings)[0] != topic_id:
-        replaced = {}  # the topic was made again meanwhile
+    figures = read_figures(settings, credentials, full=full)
+    faults = find_faults(figures)
     say("topic           partition        from          to      stored    rejected  skipped  expired   in Kafka beyond")
-    faults: list[str] = []
-    for one in books:
-        place = (one.generation, one.partition)
-        current = one.topic_id == topic_id
-        beyond = str(ends.get(one.partition, 0) - one.next_offset) if current else "topic is gone"
+    for one in figures.ledger:
+        current = one.topic_id == figures.topic_id
+        beyond = str(figures.log_ends.get(one.partition, 0) - one.next_offset) if current else "topic is gone"
         say(
             f"{f'{one.topic}#{one.generation}':<15} {one.partition:>9} {one.start_offset:>11} {one.next_offset:>11}"
             f" {one.stored:>11} {one.rejected:>11} {one.skipped:>8} {one.expired:>8} {beyond:>17}"
         )
-        rows = (stored.get(place, Rows()), rejected.get(place, Rows())) if full else (None, None)
-        found = faults_of(one, *rows)
-        faults += [f"{one.topic}#{one.generation}[{one.partition}]: {fault}" for fault in found]
-        if current and ends.get(one.partition, 0) < one.next_offset:
-            faults.append(f"{one.topic}#{one.generation}[{one.partition}]: Kafka's log ends before the books")
-        if current and one.partition in replaced:
-            faults.append(
-                f"{one.topic}#{one.generation}[{one.partition}]: Kafka's log was cut and has grown again, it holds"
-                f" another record at offset {replaced[one.partition]}"
-            )
-    known = {(one.generation, one.partition) for one in books}
-    faults += [f"generation {g}, partition {p}: rows without books" for g, p in sorted({*stored, *rejected} - known)]
-    if in_both:
-        faults.append(f"{in_both} messages are stored and in quarantine")
     for fault in faults:
         say(f"WRONG: {fault}")
-    say(_summary(books, ends, topic_id, ok=not faults, full=full))
+    say(_summary(figures, ok=not faults))
     return not faults
 
 
-def _summary(books: list[Books], ends: Mapping[int, int], topic_id: str | None, *, ok: bool, full: bool) -> str:
-    current = {one.partition: one.next_offset for one in books if one.topic_id == topic_id}
-    lag = sum(end - current.get(partition, 0) for partition, end in ends.items())
+def read_figures(settings: Settings, credentials: Credentials, *, full: bool) -> Figures:
+    """Read all that is compared; raises as `check`."""
+    session = Session(settings, credentials, "heartbeat-verify")
+    try:
+        ledger, counted = session.run("read the books", lambda conn: _read(conn, full=full))
+    finally:
+        session.close()
+    topic_id, log_ends = _log_ends(settings)
+    replaced = find_replaced(settings, {one.partition: one.position for one in ledger if one.topic_id == topic_id})
+    if replaced and _log_ends(settings)[0] != topic_id:
+        replaced = {}  # the topic was made again meanwhile
+    return Figures(ledger, counted, topic_id, log_ends, replaced)
+
+
+def find_faults(figures: Figures) -> list[str]:
+    """Return what does not add up; an empty list means that everything does."""
+    faults: list[str] = []
+    stored, rejected, in_both = figures.counted or ({}, {}, 0)
+    for one in figures.ledger:
+        place = (one.generation, one.partition)
+        rows = (stored.get(place, Rows()), rejected.get(place, Rows())) if figures.counted else (None, None)
+        found = faults_of(one, *rows)
+        if one.topic_id == figures.topic_id:
+            if figures.log_ends.get(one.partition, 0) < one.next_offset:
+                found.append("Kafka's log ends before the books")
+            if one.partition in figures.replaced:
+                found.append(
+                    "Kafka's log was cut and has grown again, it holds another record at offset"
+                    f" {figures.replaced[one.partition]}"
+                )
+        faults += [f"{one.topic}#{one.generation}[{one.partition}]: {fault}" for fault in found]
+    known = {(one.generation, one.partition) for one in figures.ledger}
+    faults += [f"generation {g}, partition {p}: rows without books" for g, p in sorted({*stored, *rejected} - known)]
+    if in_both:
+        faults.append(f"{in_both} messages are stored and in quarantine")
+    return faults
+
+
+def _summary(figures: Figures, *, ok: bool) -> str:
+    ledger = figures.ledger
+    current = {one.partition: one.next_offset for one in ledger if one.topic_id == figures.topic_id}
+    lag = sum(end - current.get(partition, 0) for partition, end in figures.log_ends.items())
     return (
-        f"the books {'balance' if ok else 'DO NOT balance'}: {sum(one.passed for one in books)} offsets passed"
-        f" = {sum(one.stored for one in books)} stored + {sum(one.rejected for one in books)} rejected"
-        f" + {sum(one.skipped for one in books)} skipped + {sum(one.expired for one in books)} expired"
-        f" ({'counted row by row' if full else 'by the tallies; --full counts the rows'}); Kafka holds {lag} more"
+        f"the books {'balance' if ok else 'DO NOT balance'}: {sum(one.passed for one in ledger)} offsets passed"
+        f" = {sum(one.stored for one in ledger)} stored + {sum(one.rejected for one in ledger)} rejected"
+        f" + {sum(one.skipped for one in ledger)} skipped + {sum(one.expired for one in ledger)} expired"
+        f" ({'counted row by row' if figures.counted else 'by the tallies; --full counts the rows'});"
+        f" Kafka holds {lag} more"
     )
 
 
-def _read(connection: Connection, *, full: bool) -> tuple[list[Books], Held, Held, int]:
+def _read(connection: Connection, *, full: bool) -> tuple[list[Books], tuple[Held, Held, int] | None]:
     connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment, while consumers go on writing
     connection.read_only = True
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
-        books = [Books(*row) for row in connection.execute(BOOKS)]
+        ledger = [Books(*row) for row in connection.execute(BOOKS)]
         if not full:
-            return books, {}, {}, 0
+            return ledger, None
         in_both = connection.execute(IN_BOTH).fetchone()
+        stored = _rows(connection, ROWS, from_generation=1)
         rejected = _rows(connection, REJECTED_ROWS, from_generation=0)
-        return books, _rows(connection, ROWS, from_generation=1), rejected, in_both[0] if in_both else 0
+        return ledger, (stored, rejected, in_both[0] if in_both else 0)
 
 
 def _rows(connection: Connection, query: str, from_generation: int) -> Held:
