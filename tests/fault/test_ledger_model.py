@@ -23,10 +23,10 @@ from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
 from store.validation import Decode
 from tests.fault.crashing_store import CrashError, CrashingStore
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, eventually
+from tests.records import GOOD, MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import GOOD, MemoryRecord
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 

@@ -24,10 +24,10 @@ from store.postgres import PostgresStore
 from store.postgres_errors import is_partition_made_meanwhile
 from store.validation import Decode
 from tests.conftest import StartService
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.records import MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
 

@@ -11,10 +11,10 @@ from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.row_id import LAST_GENERATION, LAST_OFFSET, pack, unpack
 from store.validation import Decode
+from tests.memory import MemoryCheck
 from tests.pipeline import Database
+from tests.records import MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
 

@@ -10,10 +10,10 @@ from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.validation import Decode
 from tests.integration.pausing_store import PausingStore
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, encode, eventually
+from tests.records import MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
 

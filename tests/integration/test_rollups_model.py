@@ -20,10 +20,10 @@ from store.errors import StaleOwnerError
 from store.validation import Decode
 from tests.fault.crashing_store import CrashError
 from tests.integration.pausing_store import PausingStore
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, eventually
+from tests.records import MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import MemoryRecord
 
 pytestmark = pytest.mark.integration
 

@@ -18,8 +18,8 @@ from spark.stream import Stream, ends_of
 from spark.task import Job, Outcome, store
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, Row, Topic, encode, heartbeats
-from tests.unit.memory import MemoryCheck
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark]
 

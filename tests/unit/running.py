@@ -10,7 +10,7 @@ from common.event import MAX_FUTURE
 from common.telemetry import Health
 from consumer.worker import Worker
 from store.validation import Decode
-from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+from tests.memory import MemorySource, MemoryStore, MemoryTopic
 
 DEADLINE_S: Final = 10
 # The loop's own times, a hundredth or so: the proportions are what is tested.

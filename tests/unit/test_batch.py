@@ -20,7 +20,7 @@ from store.row_id import LAST_OFFSET, unpack
 from store.validation import Decode, Heartbeat, Heartbeats
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
-from tests.unit.records import MemoryRecord
+from tests.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=60, deadline=None)
 COUNTS: Final = ("stored", "rejected", "skipped")

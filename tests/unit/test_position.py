@@ -10,8 +10,8 @@ from store.batch import Slice
 from store.position import Evidence, LastRecord, Position
 from store.reasons import Reason
 from store.record import PlainRecord, Rejected
-from tests.unit.memory import MemoryStore, MemoryTopic
-from tests.unit.records import GOOD, MemoryRecord
+from tests.memory import MemoryStore, MemoryTopic
+from tests.records import GOOD, MemoryRecord
 from tests.unit.running import Running
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.event import MAX_EVENT_BYTES
 from consumer.reading import Hole, Reading, set_aside_large
 from store.reasons import Reason
-from tests.unit.records import MemoryRecord
+from tests.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 OFFSETS: Final = st.integers(0, 30)

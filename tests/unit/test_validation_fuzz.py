@@ -20,10 +20,10 @@ from store.reasons import Reason
 from store.validation import Decode, Heartbeat, read_exactly
 from tests.corpus.case import USUAL_MS, Row, event, read_back
 from tests.corpus.hostile import CASES
+from tests.memory import MemoryCheck
 from tests.pipeline import Database
+from tests.records import MemoryRecord
 from tests.store import open_store
-from tests.unit.memory import MemoryCheck
-from tests.unit.records import MemoryRecord
 
 SEED: Final = 5
 MUTANTS: Final = 40_000  # about two seconds

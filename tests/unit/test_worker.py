@@ -9,8 +9,8 @@ from common.errors import HeartbeatError
 from common.telemetry import FENCED
 from store.errors import StaleOwnerError
 from tests.corpus.hostile import CASES
-from tests.unit.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic
-from tests.unit.records import MemoryRecord
+from tests.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic
+from tests.records import MemoryRecord
 from tests.unit.running import Gate, Running, away, raising, replaced
 
 TOPIC: Final = MemoryTopic.holding(50)

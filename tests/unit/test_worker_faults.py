@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from common.errors import BooksError, ConfigError, HeartbeatError, RefusedError
 from store.batch import Batch
-from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+from tests.memory import MemorySource, MemoryStore, MemoryTopic
 from tests.unit.running import TIMES_S, Gate, Running, away, raising
 
 TOPIC: Final = MemoryTopic.holding(50)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from common.telemetry import LAG
-from tests.unit.memory import MemoryTopic
+from tests.memory import MemoryTopic
 from tests.unit.running import Running, away, raising
 
 pytestmark = pytest.mark.usefixtures("quick_worker")

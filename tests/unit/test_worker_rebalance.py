@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consumer import worker
-from tests.unit.memory import MemorySource, MemoryStore, MemoryTopic
+from tests.memory import MemorySource, MemoryStore, MemoryTopic
 from tests.unit.running import Gate, Running, away, raising
 
 TOPIC: Final = MemoryTopic.holding(50)

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from common.errors import BooksError, HeartbeatError
 from consumer import worker
-from tests.unit.memory import MemoryStore, MemoryTopic
+from tests.memory import MemoryStore, MemoryTopic
 from tests.unit.running import Gate, Running, away, raising, replaced
 
 TOPIC: Final = MemoryTopic.holding(50)

@@ -17,7 +17,7 @@ from store.errors import RecordReplacedError, StaleOwnerError
 from store.position import Evidence, LastRecord, Position
 from store.record import Rejected
 from store.row_id import unpack
-from tests.unit.records import MemoryRecord
+from tests.records import MemoryRecord
 
 Place = tuple[int, int, int]  # generation, partition, offset
 
