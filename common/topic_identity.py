@@ -55,13 +55,7 @@ class Check(Protocol):
 
 
 class TopicCheck:
-    """
-    Checks that the topic is still the one that was read.
-
-    Args:
-        topic: Asks the broker.
-        expected: What was read.
-    """
+    """A `Check` that the topic is still the one that was read, `expected`."""
 
     def __init__(self, topic: Topic, expected: TopicIdentity) -> None:
         self._topic = topic
@@ -73,13 +67,7 @@ class TopicCheck:
         self._answer = self._topic.ask()
 
     def wait(self) -> None:
-        """
-        Wait for the broker's answer, and ask first if `start` has not.
-
-        Raises:
-            TopicReplacedError: The topic is another one, or gone.
-            OutageError, ConfigError: The broker does not answer.
-        """
+        """Wait for the answer; raise `TopicReplacedError` if it is another topic or gone, or as `Topic.look`."""
         state, expected = self._answer(), self._expected
         if state is None or state.topic_id != expected.topic_id:
             raise TopicReplacedError(

@@ -37,7 +37,7 @@ REJOIN_S: Final = 15.0  # longer than a group takes to give partitions to its me
 
 class KafkaSource:
     """
-    One membership in the consumer group.
+    One membership in the consumer group, a `consumer.ends.Source`.
 
     Args:
         settings: Addresses, topic, group and options.
@@ -73,12 +73,7 @@ class KafkaSource:
         self.topic = TopicIdentity(self._topic, "")
 
     def subscribe(self) -> None:
-        """
-        Learn the topic's id and join the group.
-
-        Raises:
-            OutageError: The broker is away, or there is no such topic (yet).
-        """
+        """Learn the topic's id and join the group."""
         self._consume(1, 0)  # before it subscribes, nothing else polls the client
         self.topic, _ = identify(self._admin, self._topic)
         self._consumer.subscribe(
@@ -91,17 +86,10 @@ class KafkaSource:
 
     def read(self) -> list[Slice]:
         """
-        Read until `max_batch` messages are there or `max_wait_s` has passed; rebalances happen in here.
+        Read until `max_batch` messages are there or `max_wait_s` has passed, as `Source.read`.
 
-        Returns:
-            At most one slice per partition; each begins where the last one ended. Messages of partitions that were
-            given up meanwhile are not in them.
         Raises:
-            ConfigError, RefusedError: The broker refuses us.
-            MembershipLostError: This client can go on no more.
-            NoCoordinatorError: No partition has come, and the group has no coordinator.
-            BooksError: Kafka holds another record where the last one was taken.
-            TopicReplacedError: So it does, and the topic is another one.
+            NoCoordinatorError: No partition has come, and the group has no coordinator; besides those of `Source`.
         """
         self._events.check()
         self._check_group()

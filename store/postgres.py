@@ -72,18 +72,7 @@ class PostgresStore:
     def positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, Position]]:
-        """
-        Read where each partition goes on; books that do not exist yet are opened at the oldest record.
-
-        Args:
-            topic: The topic as it is now.
-            log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
-        Returns:
-            The topic's generation, and by partition the next offset to read and the last record that was taken.
-        Raises:
-            BooksError: Kafka holds less than was read already, or dropped what was not read yet.
-            OutageError, ConfigError: The database does not answer, or refuses us.
-        """
+        """Read where each partition goes on, as `ledger.read`; raises `OutageError` and `ConfigError`, too."""
         return self._session.run(
             "read the ledger",
             lambda connection: ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
@@ -91,19 +80,9 @@ class PostgresStore:
 
     def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
         """
-        Store a batch: rows, quarantine and books together, or nothing.
+        Store a batch: rows, quarantine and ledger together, or nothing.
 
-        Args:
-            batch: What was read; its slices begin where the books should stand.
-            topic: Named in the quarantine.
-            check: What must hold for the ledger to advance; started before rows are copied, awaited after.
-        Returns:
-            All that went into quarantine; those that PostgreSQL refused are among them.
-        Raises:
-            StaleOwnerError: Somebody else has advanced the books; nothing was stored.
-            BooksError: An id is there already though the books say it is not, or PostgreSQL refuses most rows.
-            OutageError, ConfigError: The database failed; whether the batch was stored, only the books know.
-            HeartbeatError: What `check` raises; nothing was stored.
+        Args, returns, raises: as the loop's `Store` in consumer/ends.py.
         """
 
         def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:

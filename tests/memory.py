@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from common.errors import HeartbeatError
 from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch, Slice
-from store.errors import RecordReplacedError, StaleOwnerError
+from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
 from store.position import Evidence, LastRecord, Position
 from store.record import Rejected
 from store.row_id import unpack
@@ -245,6 +245,9 @@ class MemoryStore:
                     self.tables.topics.append(topic.topic_id)
                 generation = self.tables.topics.index(topic.topic_id) + 1
                 books = self.tables.books
+                for p, (_, end) in log_ranges.items():
+                    if (expected := books.get((generation, p), 0)) > end:
+                        raise LogEndsEarlyError("it ends", hint="Wait.", partition=p, expected=expected)
                 return generation, {
                     p: Position(books.setdefault((generation, p), low), self.tables.last.get((generation, p)))
                     for p, (low, _) in log_ranges.items()
