@@ -1,9 +1,11 @@
-"""The options of the consumer's Kafka client."""
+"""The consumer's Kafka client and its options."""
 
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-from common.kafka_client import client_options
+from confluent_kafka import Consumer, KafkaException
+
+from common.kafka_client import client_log, client_options, explain
 from common.settings import Options, Settings
 
 MAX_FETCH_BYTES: Final = 256 * 1024
@@ -42,3 +44,11 @@ def consumer_options(settings: Settings) -> Options:
         options["fetch.max.bytes"] = fetch = max(int(options["fetch.max.bytes"]), int(options["message.max.bytes"]))
         options["receive.message.max.bytes"] = max(int(options["receive.message.max.bytes"]), fetch + OVERHEAD_BYTES)
     return options
+
+
+def open_consumer(settings: Settings, **over: Any) -> Consumer:  # noqa: ANN401 - also callbacks
+    """Return a client with the consumer's options and those `over` them; raise as `explain` if it cannot be set up."""
+    try:
+        return Consumer({**consumer_options(settings), **over}, logger=client_log())
+    except KafkaException as error:
+        raise explain(error, settings.kafka, "set up a Kafka consumer") from error

@@ -2,10 +2,9 @@
 
 from collections.abc import Collection, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import KafkaError
 
-from common.kafka_client import client_log, explain
-from common.kafka_options import consumer_options
+from common.kafka_options import open_consumer
 from common.log_offsets import LogOffsets
 from common.settings import Settings
 from common.topic import Topic
@@ -23,10 +22,7 @@ class TopicLog:
     def __init__(self, settings: Settings) -> None:
         self._kafka = settings.kafka
         self._was_away = False
-        try:
-            self._consumer = Consumer({**consumer_options(settings), "error_cb": self._note}, logger=client_log())
-        except KafkaException as error:
-            raise explain(error, self._kafka, "set up a Kafka consumer") from error
+        self._consumer = open_consumer(settings, error_cb=self._note)
         self._admin = Topic(self._kafka)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
 

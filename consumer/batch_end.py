@@ -12,8 +12,8 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError, OutageError, RefusedError
-from common.kafka_client import LOST_PLACE, TRANSIENT, client_log, explain
-from common.kafka_options import consumer_options
+from common.kafka_client import LOST_PLACE, TRANSIENT, explain
+from common.kafka_options import open_consumer
 from common.settings import Options, Settings
 
 # What the client says of a batch that it cannot unpack or that fails its checksum. A format that it does not know is
@@ -50,10 +50,7 @@ def find(settings: Settings, partition: int, offset: int) -> UnreadableBatch | N
         OutageError: There is no answer, or none that fits a single batch, or the broker refuses us.
         ConfigError: The broker refuses the settings.
     """
-    try:
-        client = Consumer({**consumer_options(settings), **OPTIONS}, logger=client_log())
-    except KafkaException as error:
-        raise explain(error, settings.kafka, "set up a Kafka consumer") from error
+    client = open_consumer(settings, **OPTIONS)
     try:
         return _Finder(client, settings, partition, offset).find()
     finally:

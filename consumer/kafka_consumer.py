@@ -16,8 +16,7 @@ from typing import Final
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError, OutageError
-from common.kafka_client import client_log, explain
-from common.kafka_options import consumer_options
+from common.kafka_options import open_consumer
 from common.log_offsets import LogOffsets
 from common.settings import Settings
 from common.telemetry import REBALANCES
@@ -61,12 +60,7 @@ class KafkaSource:
             math.inf
         )  # monotonic: since all partitions were given up; inf: some are ours, or none ever was
         self.unplaced: set[int] = set()
-        try:
-            self._consumer = Consumer(
-                {**consumer_options(settings), "error_cb": self._events.note}, logger=client_log()
-            )
-        except KafkaException as error:
-            raise explain(error, self._kafka, "set up a Kafka consumer") from error
+        self._consumer = open_consumer(settings, error_cb=self._events.note)
         self._admin = Topic(self._kafka)
         self._coordinator = Coordinator(self._admin, self._kafka)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)

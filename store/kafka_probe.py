@@ -4,11 +4,11 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from common.errors import ConfigError, OutageError, RefusedError
-from common.kafka_client import TRANSIENT, client_log, explain
-from common.kafka_options import consumer_options
+from common.kafka_client import TRANSIENT, explain
+from common.kafka_options import open_consumer
 from common.settings import Settings
 from store.position import Evidence, Position
 
@@ -29,10 +29,7 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
     """
     topic, evidence, found = settings.kafka.topic, Evidence(), dict[int, int]()
     waiting = {partition: at for partition, at in positions.items() if at.last is not None}
-    try:
-        consumer = Consumer(consumer_options(settings), logger=client_log())
-    except KafkaException as error:
-        raise explain(error, settings.kafka, "set up a Kafka consumer") from error
+    consumer = open_consumer(settings)
     try:
         consumer.assign([TopicPartition(topic, one, evidence.expect(one, at)) for one, at in waiting.items()])
         deadline = time.monotonic() + TIMEOUT_S
