@@ -13,7 +13,6 @@ from common.outage import Outage
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import FENCED, Health
-from common.topic_identity import TopicIdentity
 from common.topic_log import TopicLog
 from spark.report import Report
 from spark.stream import Stream
@@ -110,7 +109,8 @@ class Engine:
         if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all of them or none
             raise NoLeaderError(topic.name, leaderless)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()})
-        self._confirm_topic(topic, partitions)  # afterwards, so that they are this topic's and not its successor's
+        check = self._log.check(topic)
+        check.wait()  # afterwards, so that they are this topic's and not its successor's
         try:
             generation, positions = self._store.positions(topic, log_ranges)
         except LogEndsEarlyError as error:
@@ -119,15 +119,11 @@ class Engine:
                 raise
             return None  # another engine was quicker with records that came meanwhile
         replaced = find_replaced(self._settings, positions)
-        self._confirm_topic(topic, partitions)
+        check.wait()
         for partition, offset in replaced.items():
             raise RecordReplacedError(topic.name, partition, offset)
         nexts = {partition: at.next_offset for partition, at in positions.items()}
         return Job(self._settings, self._credentials, topic, generation, nexts)
-
-    def _confirm_topic(self, topic: TopicIdentity, partitions: int) -> None:
-        if self._log.identify() != (topic, partitions):
-            raise TopicReplacedError(f"topic {topic.name} has changed just now", hint="It is looked at again.")
 
     def _confirm_log(self) -> None:
         if self._log.was_away():
