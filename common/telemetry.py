@@ -8,7 +8,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from common.errors import ConfigError
@@ -16,37 +16,6 @@ from common.errors import ConfigError
 HEALTHY_FOR_S: Final = 30.0  # longer than a broker's failover or a PostgreSQL restart usually takes
 MAX_CONNECTIONS: Final = 16  # each has a thread; arbitrary, a scraper and a health check need two
 SILENCE_S: Final = 5.0  # as long as a container's health check waits
-
-# Producer
-DELIVERED = Counter("heartbeat_producer_delivered_total", "Messages the broker acknowledged.")
-UNDELIVERED = Counter("heartbeat_producer_undelivered_total", "Messages given up, by reason.", ["reason"])
-SKIPPED = Counter("heartbeat_producer_skipped_total", "Readings not sent because the schedule was missed.")
-IN_FLIGHT = Gauge("heartbeat_producer_in_flight", "Messages sent and not yet acknowledged.")
-
-# Consumer
-STORED = Counter("heartbeat_consumer_stored_total", "Heartbeats committed to PostgreSQL.")
-REJECTED = Counter("heartbeat_consumer_rejected_total", "Messages quarantined, by reason.", ["reason"])
-BATCH_ROWS = Histogram(
-    "heartbeat_consumer_batch_rows", "Messages in one transaction.", buckets=(1, 10, 100, 1_000, 5_000, 10_000, 100_000)
-)
-BATCH_SECONDS = Histogram("heartbeat_consumer_batch_seconds", "Time of one transaction.")
-LAG = Gauge(
-    "heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored; NaN: unknown."
-)
-LAG_SECONDS = Gauge(
-    "heartbeat_consumer_lag_seconds", "Age of the newest message stored, while others wait; otherwise 0."
-)
-REBALANCES = Counter("heartbeat_consumer_rebalances_total", "Partitions assigned or revoked.", ["event"])
-FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
-RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])
-MAINTENANCE_FAILURES = Counter(
-    "heartbeat_consumer_maintenance_failures_total", "Failed steps of maintenance.", ["step"]
-)
-MAINTAINED = Gauge(
-    "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
-    "When this process last completed a step of maintenance, in seconds since 1970.",
-    ["step"],
-)
 
 
 class Health:

@@ -19,12 +19,12 @@ from common.errors import ConfigError, OutageError
 from common.kafka_options import open_consumer
 from common.log_offsets import LogOffsets
 from common.settings import Settings
-from common.telemetry import REBALANCES
 from common.topic import Topic
 from common.topic_identity import TopicCheck, TopicIdentity, identify
 from consumer.client_events import ClientEvents
 from consumer.coordinator import Coordinator
 from consumer.errors import MembershipLostError
+from consumer.metrics import REBALANCES
 from consumer.reading import Hole, Reading, set_aside_large
 from consumer.unreadable import UnreadableBatches
 from store.batch import Slice

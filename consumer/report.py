@@ -7,9 +7,9 @@ from typing import Final
 
 import structlog
 
-from common.telemetry import REJECTED, STORED
 from store.batch import Batch
 from store.lag import Lag
+from store.metrics import REJECTED, STORED
 from store.record import Rejected
 
 INTERVAL_S: Final = 1.0

@@ -18,14 +18,16 @@ from typing import Final
 import structlog
 
 from common.errors import ConfigError, HeartbeatError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
-from common.outage import Outage
-from common.telemetry import BATCH_ROWS, BATCH_SECONDS, FENCED, Health
+from common.telemetry import Health
 from consumer.ends import Source, Stop, Store
 from consumer.errors import MembershipLostError, PredecessorFailedError
+from consumer.metrics import BATCH_ROWS, BATCH_SECONDS
 from consumer.report import Report
 from consumer.writers import Write, Writers
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.metrics import FENCED
+from store.outage import Outage
 from store.validation import Decode
 
 PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often

@@ -7,8 +7,9 @@ from typing import Final
 
 import structlog
 
-from common.telemetry import DELIVERED, IN_FLIGHT, SKIPPED, UNDELIVERED, Health
+from common.telemetry import Health
 from producer.kafka_producer import KafkaSender
+from producer.metrics import DELIVERED, IN_FLIGHT, SKIPPED, UNDELIVERED
 
 INTERVAL_S: Final = 1.0
 

@@ -9,17 +9,18 @@ from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
 from common.errors import ConfigError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
-from common.outage import Outage
 from common.runtime import StopFlag
 from common.settings import Credentials, Settings
-from common.telemetry import FENCED, Health
+from common.telemetry import Health
 from common.topic_log import TopicLog
 from spark.report import Report
 from spark.stream import Stream
 from spark.task import Job
 from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
 from store.kafka_probe import find_replaced
+from store.metrics import FENCED
 from store.old_rows import OldRows
+from store.outage import Outage
 from store.postgres import PostgresStore
 
 LOOK_S: Final = 1.0

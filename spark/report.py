@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from common.telemetry import REJECTED, STORED
 from spark.stream import MicroBatch
 from store.lag import Lag
+from store.metrics import REJECTED, STORED
 from store.old_rows import OldRows
 
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from common.telemetry import LAG, LAG_SECONDS
+from store.metrics import LAG, LAG_SECONDS
 
 
 class Lag:

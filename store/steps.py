@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from common.errors import ConfigError, OutageError
-from common.telemetry import MAINTAINED, MAINTENANCE_FAILURES
+from store.metrics import MAINTAINED, MAINTENANCE_FAILURES
 
 LOOK_EVERY_S: Final = 0.2  # for steps that are due
 

@@ -17,7 +17,7 @@ DEADLINE_S: Final = 10
 TIMES_S: Final = {
     "consumer.worker.PATIENCE_S": 0.01, "consumer.worker.DRAIN_S": 5.0, "consumer.worker.REVOKE_S": 5.0,
     "consumer.writers.BLOCKED_S": 0.1, "consumer.report.INTERVAL_S": 0.05,
-    "common.outage.FIRST_RETRY_S": 0.005, "common.outage.LAST_RETRY_S": 0.1,
+    "store.outage.FIRST_RETRY_S": 0.005, "store.outage.LAST_RETRY_S": 0.1,
 }  # fmt: skip
 
 

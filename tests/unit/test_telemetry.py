@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -16,16 +18,26 @@ from prometheus_client.parser import text_string_to_metric_families
 from common import telemetry
 from common.errors import ConfigError
 from common.telemetry import HEALTHY_FOR_S, MAX_CONNECTIONS, Health, serve
+from store.metrics import STORED
+from tests.pipeline import ROOT
 
 HOST: Final = "127.0.0.1"
-NAMES: Final = {
-    "heartbeat_producer_delivered_total", "heartbeat_producer_undelivered_total", "heartbeat_producer_skipped_total",
-    "heartbeat_producer_in_flight", "heartbeat_consumer_stored_total", "heartbeat_consumer_rejected_total",
-    "heartbeat_consumer_batch_rows", "heartbeat_consumer_batch_seconds", "heartbeat_consumer_lag_records",
-    "heartbeat_consumer_lag_seconds", "heartbeat_consumer_rebalances_total", "heartbeat_consumer_fenced_total",
-    "heartbeat_consumer_retries_total", "heartbeat_consumer_maintenance_failures_total",
-    "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
+STORING: Final = {
+    "heartbeat_consumer_stored_total", "heartbeat_consumer_rejected_total", "heartbeat_consumer_lag_records",
+    "heartbeat_consumer_lag_seconds", "heartbeat_consumer_fenced_total", "heartbeat_consumer_retries_total",
+    "heartbeat_consumer_maintenance_failures_total", "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
 }  # fmt: skip
+NAMES: Final = {
+    "producer": {
+        "heartbeat_producer_delivered_total", "heartbeat_producer_undelivered_total",
+        "heartbeat_producer_skipped_total", "heartbeat_producer_in_flight",
+    },
+    "consumer": STORING | {
+        "heartbeat_consumer_batch_rows", "heartbeat_consumer_batch_seconds", "heartbeat_consumer_rebalances_total",
+    },
+}  # fmt: skip
+# What a service would serve, once all of it is loaded.
+EXPORTED: Final = "import {}.__main__; from prometheus_client import generate_latest; print(generate_latest().decode())"
 
 
 class Clock:
@@ -73,21 +85,29 @@ def started(health: Health) -> int:
 
 
 def test_metrics_are_served_as_prometheus_reads_them() -> None:
-    """Dashboards and alerts depend on the names."""
-    telemetry.STORED.inc(3)
+    """A scraper reads the type and the value, not Python's objects."""
+    STORED.inc(3)
 
     status, content_type, body = get(started(Health()), "/metrics")
 
     families = {family.name: family for family in text_string_to_metric_families(body)}
-    ours = {name: family for name, family in families.items() if name.startswith("heartbeat_")}
-    names = {f"{name}_total" if family.type == "counter" else name for name, family in ours.items()}
     assert status == 200
     assert content_type.startswith("text/plain")
-    assert {name for name in names if not name.endswith("_created")} == NAMES
-    assert all(family.documentation.endswith(".") for family in ours.values())
     assert REGISTRY.get_sample_value("heartbeat_consumer_stored_total") == sum(
         sample.value for sample in families["heartbeat_consumer_stored"].samples if sample.name.endswith("_total")
     )
+
+
+@pytest.mark.parametrize("service", NAMES)
+def test_each_service_exports_its_own_metrics_only(service: str) -> None:
+    """Dashboards and alerts depend on the names; a gauge that another service sets would read 0 here."""
+    command = [sys.executable, "-c", EXPORTED.format(service)]
+    body = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    ours = [family for family in text_string_to_metric_families(body) if family.name.startswith("heartbeat_")]
+    names = {f"{family.name}_total" if family.type == "counter" else family.name for family in ours}
+    assert {name for name in names if not name.endswith("_created")} == NAMES[service]
+    assert all(family.documentation.endswith(".") for family in ours)
 
 
 def test_healthz_turns_503_without_progress_and_back(clock: Clock) -> None:

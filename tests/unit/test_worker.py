@@ -6,8 +6,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.errors import HeartbeatError
-from common.telemetry import FENCED
 from store.errors import StaleOwnerError
+from store.metrics import FENCED
 from tests.corpus.hostile import CASES
 from tests.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic
 from tests.records import MemoryRecord

@@ -51,7 +51,7 @@ def test_database_outage_is_waited_out_with_growing_pauses(call: str) -> None:
     assert store.tables.places() == TOPIC.places()
     assert max(outage.pauses_s) < 2
     # The last of them has grown to LAST_RETRY_S, give or take a half.
-    assert outage.pauses_s[-1] >= TIMES_S["common.outage.LAST_RETRY_S"] / 2
+    assert outage.pauses_s[-1] >= TIMES_S["store.outage.LAST_RETRY_S"] / 2
 
 
 @pytest.mark.parametrize("call", STORE_CALLS)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from common.telemetry import LAG
+from store.metrics import LAG
 from tests.memory import MemoryTopic
 from tests.unit.running import Running, away, raising
 

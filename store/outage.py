@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from common.errors import HeartbeatError
-from common.telemetry import RETRIES
+from store.metrics import RETRIES
 
 REPEAT_S: Final = 10.0
 SETTLED_S: Final = 5.0

@@ -1,0 +1,22 @@
+"""The metrics of every engine that stores heartbeats."""
+
+from prometheus_client import Counter, Gauge
+
+STORED = Counter("heartbeat_consumer_stored_total", "Heartbeats committed to PostgreSQL.")
+REJECTED = Counter("heartbeat_consumer_rejected_total", "Messages quarantined, by reason.", ["reason"])
+LAG = Gauge(
+    "heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored; NaN: unknown."
+)
+LAG_SECONDS = Gauge(
+    "heartbeat_consumer_lag_seconds", "Age of the newest message stored, while others wait; otherwise 0."
+)
+FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
+RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])
+MAINTENANCE_FAILURES = Counter(
+    "heartbeat_consumer_maintenance_failures_total", "Failed steps of maintenance.", ["step"]
+)
+MAINTAINED = Gauge(
+    "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
+    "When this process last completed a step of maintenance, in seconds since 1970.",
+    ["step"],
+)
