@@ -11,11 +11,11 @@ from typing import Final
 
 import psycopg
 
-from benchmarks.services import ROOT
 from benchmarks.stack import DATABASE
 from local.postgres import PostgresServer
 from local.postgres_programs import program
 from local.schema import apply_schema
+from local.service import ROOT
 
 READER: Final = "reader"
 PASSWORD: Final = "reader's"

@@ -20,7 +20,9 @@ from typing import Final
 import psycopg
 from psycopg.sql import SQL, Identifier
 
-from benchmarks.stack import PASSED, Stack, readings, stack, wait_until
+from benchmarks.cost import PeakMemory, cpu_s
+from benchmarks.stack import PASSED, Stack, readings, stack
+from local.waiting import wait_until
 
 TOPIC: Final = "drain"
 FLOOR: Final = "plain COPY"
@@ -58,18 +60,19 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
         with psycopg.connect(running.postgres.conninfo(running.database)) as gate:
             gate.execute("LOCK TABLE kafka_ledger IN ACCESS EXCLUSIVE MODE")
             services = [held.enter_context(running.start("consumer", topic, **settings)) for _ in range(consumers)]
-            wait_until(lambda: running.connection.execute(WAITING).fetchone() == (consumers,))
+            pids, peak = [service.process.pid for service in services], PeakMemory(services)
+            wait_until(lambda: running.connection.execute(WAITING).fetchone() == (consumers,), 120)
             time.sleep(0.5)  # lets the fetch queues fill up, and the machine calm down
-            before, cpu_before = running.cpu_s(), [service.cpu_s() for service in services]
+            before, cpu_before = running.cpu_s(), cpu_s(*pids)
         start = time.perf_counter()
-        memory = running.wait_for(rows, services)
+        running.wait_for(rows, services, meanwhile=peak.look)
         took = time.perf_counter() - start
         after = running.cpu_s()
         cpu = {name: after[name] - before[name] for name in after}
-        cpu["consumer"] = sum(s.cpu_s() for s in services) - sum(cpu_before)
+        cpu["consumer"] = cpu_s(*pids) - cpu_before
     if (count := running.count()) != rows:
         raise RuntimeError(f"{count} rows are stored, not {rows}")
-    return Run(rows / took, {name: used / rows * 1e6 for name, used in cpu.items()}, memory)
+    return Run(rows / took, {name: used / rows * 1e6 for name, used in cpu.items()}, peak.mb)
 
 
 def dump(running: Stack) -> list[bytes]:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from benchmarks.cost import PeakMemory, cpu_s, memory_mb
 from benchmarks.drain import FLOOR, TOPIC, Run, arguments, collect, dump, floor
-from benchmarks.stack import Stack, readings, stack, wait_until
+from benchmarks.stack import Stack, readings, stack
+from local.waiting import wait_until
 
 MODULES = {"consumer": "consumer", "spark": "local.spark"}
 
@@ -30,16 +32,17 @@ def drain(running: Stack, engine: str, rows: int, warm_up: int, **settings: str)
     running.empty()
     began = time.perf_counter()
     with running.start(MODULES[engine], TOPIC, **settings) as service:
-        wait_until(running.passed)
+        pid, peak = service.process.pid, PeakMemory([service])
+        wait_until(running.passed, 120)
         first_row_s = time.perf_counter() - began
         running.wait_for(warm_up, [service])
-        start, passed, before = time.perf_counter(), running.passed(), {**running.cpu_s(), engine: service.cpu_s()}
-        memory = service.memory_mb()
-        peak = running.wait_for(rows, [service])
+        start, passed, before = time.perf_counter(), running.passed(), {**running.cpu_s(), engine: cpu_s(pid)}
+        memory = memory_mb(pid)
+        running.wait_for(rows, [service], meanwhile=peak.look)
         took = time.perf_counter() - start
-        after = {**running.cpu_s(), engine: service.cpu_s()}
+        after = {**running.cpu_s(), engine: cpu_s(pid)}
         cpu = {name: (after[name] - before[name]) / (rows - passed) * 1e6 for name in after}
-        return EngineRun((rows - passed) / took, cpu, peak, service.memory_mb() - memory, first_row_s)
+        return EngineRun((rows - passed) / took, cpu, peak.mb, memory_mb(pid) - memory, first_row_s)
 
 
 def measure(

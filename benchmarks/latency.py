@@ -12,8 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.services import cpu_of
-from benchmarks.stack import PARTITIONS, Stack, stack, wait_until
+from benchmarks.cost import cpu_s
+from benchmarks.stack import PARTITIONS, Stack, stack
+from local.waiting import wait_until
 
 LOOK_EVERY_S: Final = 0.01
 WARM_UP_S: Final = 5.0
@@ -52,7 +53,7 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
             HEARTBEAT_PRODUCER__INTERVAL_S=str(interval_s),
         ) as producer,
     ):
-        wait_until(lambda: running.passed() > 0)
+        wait_until(lambda: running.passed() > 0, 120)
         time.sleep(WARM_UP_S)
         seen = np.array([(1 << 56) | (partition << 40) for partition in range(PARTITIONS)])
         last = seen + (1 << 40) - 1
@@ -64,12 +65,13 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
             if row and row[0]:
                 seen[partition] = row[0]
 
-        def cpu_s() -> dict[str, float]:
-            used = {"producer": producer.cpu_s(), "consumer": consumer.cpu_s(), **running.cpu_s()}
-            used["PostgreSQL"] -= cpu_of(running.connection.info.backend_pid)  # our own looking
+        def costs() -> dict[str, float]:
+            services = {service.name: cpu_s(service.process.pid) for service in (producer, consumer)}
+            used = {**services, **running.cpu_s()}
+            used["PostgreSQL"] -= cpu_s(running.connection.info.backend_pid)  # our own looking
             return used
 
-        before, started = cpu_s(), time.perf_counter()
+        before, started = costs(), time.perf_counter()
         while time.perf_counter() - started < seconds:
             for row_id, age in running.connection.execute(NEW_ROWS, (seen.tolist(), last.tolist())):
                 ages.append(age * 1e3)
@@ -79,7 +81,7 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
         took = time.perf_counter() - started
         consumer.check()
         producer.check()
-        cpu = {name: used - before[name] for name, used in cpu_s().items()}
+        cpu = {name: used - before[name] for name, used in costs().items()}
     p50, p99, worst = np.percentile(ages, [50, 99, 100]) if ages else (0.0, 0.0, 0.0)
     percent = {name: 100 * used / took for name, used in cpu.items()}
     per_million = {name: used / max(len(ages), 1) * 1e6 for name, used in cpu.items()}
@@ -92,10 +94,10 @@ def idle(running: Stack, seconds: float) -> float:
     running.make_topic("idle", [])
     with running.start("consumer", "idle") as consumer:
         time.sleep(WARM_UP_S)
-        before = consumer.cpu_s()
+        before = cpu_s(consumer.process.pid)
         time.sleep(seconds)
         consumer.check()
-        return 100 * (consumer.cpu_s() - before) / seconds
+        return 100 * (cpu_s(consumer.process.pid) - before) / seconds
 
 
 def main() -> None:

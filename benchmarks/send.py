@@ -41,7 +41,7 @@ def send_ours(running: Stack, topic: str) -> float:
     with pinned(), running.start("producer", topic, HEARTBEAT_PRODUCER__INTERVAL_S="0") as producer:
         time.sleep(WARM_UP_S + MEASURED_S)
         producer.check()
-        said = producer.events("Sent")[WARM_UP_S:]
+        said = list(producer.events("Sent"))[WARM_UP_S:]
     return median(float(event["rate_per_s"]) for event in said)
 
 

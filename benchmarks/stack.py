@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,13 @@ import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from benchmarks.services import Service, cpu_of
+from benchmarks.cost import cpu_s
 from common.settings import Options
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
 from local.schema import apply_schema
+from local.service import Service
+from local.waiting import wait_until
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder, Messages
 
@@ -141,7 +142,8 @@ class Stack:
 
     def start(self, name: str, topic: str, **settings: str) -> Service:
         """Start a service on a topic."""
-        service = Service(name, self.environment(topic, **settings), self.logs / f"{name}-{len(self.services)}.log")
+        log = self.logs / f"{name}-{len(self.services)}.log"
+        service = Service(name, ("-m", name), self.environment(topic, **settings), log)
         self.services.append(service)
         return service
 
@@ -156,25 +158,21 @@ class Stack:
         services: Sequence[Service],
         passed: Callable[[], int] | None = None,
         within_s: float = 3600,
-    ) -> float:
-        """Wait until the books (or `passed`) count so many; give the most memory (MB) a service had meanwhile."""
-        memory, looked_at = 0.0, 0.0
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Wait until the ledger (or `passed`) counts `rows` messages; check the services, and call `meanwhile`."""
 
         def are_stored() -> bool:
-            nonlocal memory, looked_at
             for service in services:
                 service.check()
-            if time.monotonic() > looked_at + 1:  # it takes milliseconds of a core
-                memory = max(memory, *(service.memory_mb() for service in services))
-                looked_at = time.monotonic()
+            meanwhile()
             return (passed or self.passed)() >= rows
 
-        wait_until(are_stored, within_s, every_s=0.05)
-        return memory
+        wait_until(are_stored, within_s)
 
     def cpu_s(self) -> dict[str, float]:
         """Give the CPU seconds that each server has used so far."""
-        return {"broker": cpu_of(self.kafka.pid), "PostgreSQL": cpu_of(self.postgres.pid)}
+        return {"broker": cpu_s(self.kafka.pid), "PostgreSQL": cpu_s(self.postgres.pid)}
 
 
 @contextmanager
@@ -191,9 +189,7 @@ def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
             yield running
         finally:
             for service in running.services:
-                if service.process.poll() is None:
-                    service.process.kill()
-                    service.process.wait()
+                service.end()
 
 
 @contextmanager
@@ -225,12 +221,3 @@ def readings(count: int, customers: int, seed: int = 1, days_ago: Sequence[int] 
             count -= len(messages)
             if messages:
                 yield messages
-
-
-def wait_until(condition: Callable[[], object], within_s: float = 120, every_s: float = 0.02) -> None:
-    """Wait for a condition; an error if it does not come true in time."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {within_s:.0f} s in vain")
-        time.sleep(every_s)

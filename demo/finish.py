@@ -1,17 +1,19 @@
 """The demo's end: nothing more is sent, what was sent is stored, and the books are checked."""
 
 import sys
-import time
 from collections.abc import Mapping
 from typing import Final
 
 from rich.console import Console
 
 from common.errors import OutageError
-from demo.services import DATA, ROOT, VERIFY
 from demo.watch import Pipeline
 from local.child import Child
+from local.service import ROOT
+from local.waiting import wait_until
 
+DATA: Final = ROOT / ".local" / "demo"  # git-ignored; the next run goes on with it
+VERIFY: Final = ("-m", "consumer", "verify", "--full")
 CATCH_UP_S: Final = 60.0  # for the consumer, once nothing more is sent; it takes a tenth of a second
 VERIFY_S: Final = 600.0  # it counts every row
 HURRIED_S: Final = 20.0  # each of the two after a Ctrl-C: somebody is waiting
@@ -34,7 +36,7 @@ def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str],
     console.print("stopping the producer")
     troubles = [] if (code := pipeline.producer.stop()) == 0 else [f"the producer's exit code is {code}"]
     console.print("waiting until the consumer has stored what was sent")
-    if not _caught_up(pipeline, HURRIED_S if hurried else CATCH_UP_S):
+    if not _caught_up(pipeline, hurried=hurried):
         troubles.append("the consumer did not catch up in time")
     if code := pipeline.consumer.stop():
         troubles.append(f"the consumer's exit code is {code}")
@@ -52,18 +54,20 @@ def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str],
     return int(bool(verdict or troubles))
 
 
-def _caught_up(pipeline: Pipeline, patience_s: float) -> bool:
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
+def _caught_up(pipeline: Pipeline, *, hurried: bool) -> bool:
+    def is_caught_up() -> bool:
         pipeline.consumer.check()
         try:
-            if pipeline.gauge.look().lag == 0:
-                return True
-        except OutageError:  # no topic yet, if we were stopped that early; the check of the books will tell
-            if patience_s == HURRIED_S:
-                return False
-        time.sleep(LOOK_S)
-    return False
+            return pipeline.gauge.look().lag == 0
+        except OutageError:  # no topic yet, if Ctrl-C came that early; `verify` reports what is missing
+            if hurried:
+                raise
+            return False
+
+    try:
+        return wait_until(is_caught_up, HURRIED_S if hurried else CATCH_UP_S, every_s=LOOK_S)
+    except (OutageError, TimeoutError):
+        return False
 
 
 def _verify(environment: Mapping[str, str], lock: int, patience_s: float) -> int | None:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,18 +17,21 @@ from common.settings import Credentials, Settings, load, load_credentials
 from common.settings_environment import read_environment
 from demo.database import prepare
 from demo.figures import Gauge
-from demo.finish import finish
+from demo.finish import DATA, finish
 from demo.progress import progress
-from demo.services import DATA, ENGINES, PRODUCER, ROOT, Service
 from demo.watch import Pipeline, watch
 from local import postgres_programs
 from local.data_folder import locked
 from local.kafka import KafkaServer
 from local.ports import HOST, find_free_port
 from local.postgres import PostgresServer
+from local.service import ROOT, Service
 
 FOLDERS: Final = tuple(DATA / name for name in ("postgres", "kafka", "services"))  # each locked by those who use it
 IN_USE_S: Final = 2.0  # before a second demo is refused
+PRODUCER: Final = ("-m", "producer")
+# The programs that store Kafka's heartbeats in PostgreSQL, by name.
+ENGINES: Final[Mapping[str, Sequence[str]]] = {"consumer": ("-m", "consumer"), "spark": ("-m", "local.spark")}
 HURRIED_STOP_S: Final = 3.0  # for services whose broker or database is gone, say: they would wait for it
 
 # The usual ports, those of compose; any free one where they are taken.
@@ -149,11 +152,12 @@ def demonstrate(
             console.print(line)
 
         gauge = stack.enter_context(Gauge(kafka.bootstrap_servers, conninfo, settings.kafka.topic))
-        lock = stack.enter_context(locked(DATA / "services"))
+        logs = DATA / "services"
+        lock = stack.enter_context(locked(logs))
         environment = environment_of_services(kafka, database)
-        producer = Service("producer", PRODUCER, environment, keep_fds=[lock])
+        producer = Service("producer", PRODUCER, environment, logs / "producer.log", keep_fds=[lock])
         stack.callback(producer.stop, HURRIED_STOP_S)
-        consumer = Service(engine, ENGINES[engine], environment, keep_fds=[lock])
+        consumer = Service(engine, ENGINES[engine], environment, logs / f"{engine}.log", keep_fds=[lock])
         stack.callback(consumer.stop, HURRIED_STOP_S)
         pipeline = Pipeline(producer, consumer, (kafka, database), gauge, addresses)
         hurried = False

@@ -11,9 +11,9 @@ from rich.live import Live
 from common.errors import OutageError
 from demo import view
 from demo.figures import Figures, Gauge
-from demo.services import Service
 from local.errors import LocalServerError
 from local.server import LocalServer
+from local.service import Service
 
 LOOK_S: Final = 1.0
 FIRST_SENT_S: Final = 60.0  # from the services' start to the first heartbeat; it takes 2 s

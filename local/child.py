@@ -97,6 +97,10 @@ class Child:
         self.send(number, grace_s=grace_s)
         return self.wait()
 
+    def kill(self) -> None:
+        """Send SIGKILL without waiting; nothing if the command has ended."""
+        self.send(signal.SIGKILL, grace_s=0)
+
     def send(self, number: signal.Signals, *, grace_s: float = 10.0) -> None:
         """Send a signal, SIGKILL after `grace_s` seconds, without waiting; nothing if the command has ended."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker

@@ -11,7 +11,8 @@ import pytest
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
 from local.schema import apply_schema
-from tests.pipeline import Database, Service, Topic, settings_for
+from local.service import Service
+from tests.pipeline import Database, Topic, settings_for, start_service
 
 TEMPLATE = "heartbeat_template"
 StartService = Callable[..., Service]
@@ -81,7 +82,7 @@ def start(topic: Topic, database: Database, tmp_path: Path) -> Iterator[StartSer
     started: list[Service] = []
 
     def begin(*arguments: str, **settings: str) -> Service:
-        service = Service(
+        service = start_service(
             arguments, {**settings_for(topic, database), **settings}, tmp_path / f"{arguments[0]}-{len(started)}.log"
         )
         started.append(service)

@@ -4,16 +4,12 @@ import contextlib
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -22,20 +18,10 @@ from psycopg.sql import SQL, Identifier
 
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
+from local.service import Service
+from local.waiting import wait_until
 
-ROOT = Path(__file__).resolve().parent.parent
-T = TypeVar("T")
 Row = tuple[str, datetime, int]  # customer, time, beats per minute
-
-
-def eventually(condition: Callable[[], T], within_s: float = 30.0, what: str = "") -> T:
-    """Wait until the condition gives something true, and give it; fail when it does not in time."""
-    deadline = time.monotonic() + within_s
-    while True:
-        if found := condition():
-            return found
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or condition}"
-        time.sleep(0.05)
 
 
 def heartbeats(count: int, *, customers: int = 100, seed: int = 7, start: datetime | None = None) -> list[Row]:
@@ -66,7 +52,7 @@ class Topic:
 
     def create(self, partitions: int = 6, **config: str) -> None:
         topic = NewTopic(self.name, partitions, 1, config={"message.timestamp.type": "LogAppendTime", **config})
-        eventually(lambda: self._try_create(topic), what=f"topic {self.name} created")
+        wait_until(lambda: self._try_create(topic), what=f"topic {self.name} created")
 
     def _try_create(self, topic: NewTopic) -> bool:
         with contextlib.suppress(Exception):  # a deleted topic's name is free again after a moment
@@ -112,7 +98,7 @@ class Topic:
 
     def ends(self, partitions: int = 6) -> dict[int, int]:
         """By partition, the offset its next record will get; a topic just made may have no leader for a moment."""
-        return eventually(lambda: self._try_ends(partitions) or {}, what=f"the ends of {self.name}")
+        return wait_until(lambda: self._try_ends(partitions) or {}, what=f"the ends of {self.name}")
 
     def _try_ends(self, partitions: int) -> dict[int, int] | None:
         client = Consumer({"bootstrap.servers": self.server.bootstrap_servers, "group.id": "tests"})
@@ -173,53 +159,15 @@ class Database:
             connection.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(Identifier(self.name)))
 
 
-class Service:
-    """A service as a person would start it, its log in a file."""
+def start_service(arguments: Sequence[str], settings: Mapping[str, str], log: Path) -> Service:
+    """Start a service as a person would: with these settings only, and warnings as errors."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTBEAT_", "POSTGRESQL_"))}
+    return Service(arguments[0], ("-m", *arguments), {**own, "PYTHONWARNINGS": "error", **settings}, log)
 
-    def __init__(self, arguments: Sequence[str], settings: dict[str, str], log: Path) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("HEARTBEAT_", "POSTGRESQL_"))}
-        self.log = log
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                cwd=ROOT,
-                env={**own, "PYTHONWARNINGS": "error", **settings},
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
 
-    def events(self, name: str | None = None) -> Iterator[dict[str, Any]]:
-        """What it has logged so far."""
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            if line.startswith("{") and line.endswith("}"):
-                event = json.loads(line)
-                if name is None or event["event"] == name:
-                    yield event
-
-    def text(self) -> str:
-        return self.log.read_text(encoding="utf-8")
-
-    def send_signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def is_stopped(self) -> bool:
-        """Tell whether a SIGSTOP has taken effect."""
-        return " T " in Path(f"/proc/{self.process.pid}/stat").read_text(encoding="utf-8")
-
-    def wait(self, within_s: float = 30.0) -> int:
-        return self.process.wait(within_s)
-
-    def stop(self, within_s: float = 40.0) -> int:
-        """End it as `docker compose stop` does; its exit code."""
-        self.send_signal(signal.SIGTERM)
-        return self.wait(within_s)
-
-    def end(self) -> None:
-        """Leave nothing running, whatever the test did."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+def is_stopped(service: Service) -> bool:
+    """Return whether a SIGSTOP has taken effect."""
+    return " T " in Path(f"/proc/{service.process.pid}/stat").read_text(encoding="utf-8")
 
 
 def settings_for(topic: Topic, database: Database) -> dict[str, str]:

@@ -11,7 +11,8 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 
 from local.postgres_programs import program
-from tests.pipeline import ROOT, Database
+from local.service import ROOT
+from tests.pipeline import Database
 
 PASSWORD = "of the tests"
 

@@ -7,10 +7,10 @@ import pytest
 
 from common.errors import TopicReplacedError
 from consumer.ends import Source
+from local.waiting import wait_until
 from store.batch import Slice
 from store.errors import RecordReplacedError
 from store.position import LastRecord, Position
-from tests.pipeline import eventually
 
 START = {0: Position(0), 1: Position(0)}
 
@@ -33,7 +33,7 @@ class Log(Protocol):
 
 def assigned(log: Log) -> Source:
     source = log.open()
-    eventually(lambda: source.read() == [] and source.unplaced == {0, 1})
+    wait_until(lambda: source.read() == [] and source.unplaced == {0, 1})
     return source
 
 
@@ -44,7 +44,7 @@ def read(source: Source, messages: int) -> list[Slice]:
         found.extend(source.read())
         return sum(len(part.records) for part in found) >= messages
 
-    eventually(is_enough, what=f"{messages} messages")
+    wait_until(is_enough, what=f"{messages} messages")
     return found
 
 
@@ -177,11 +177,11 @@ class SourceClaims:
         log.send(0, 5)
         source = log.open()
         assert source.log_ends() == {}
-        eventually(lambda: source.read() == [] and source.unplaced == {0, 1})
+        wait_until(lambda: source.read() == [] and source.unplaced == {0, 1})
         source.place(START)
 
         assert source.log_ranges([0, 1]) == {0: (0, 5), 1: (0, 0)}
-        eventually(lambda: source.read() is not None and source.log_ends() == {0: 5, 1: 0})
+        wait_until(lambda: source.read() is not None and source.log_ends() == {0: 5, 1: 0})
 
     def test_check_tells_a_topic_that_was_made_again(self, log: Log) -> None:
         """What was read of the old one must not be booked for the new one."""
@@ -197,4 +197,4 @@ class SourceClaims:
                 return True
             return False
 
-        eventually(is_replaced)
+        wait_until(is_replaced)

@@ -1,6 +1,6 @@
 """What one bad message among good ones does: to them, to those that come later, and what is left of it."""
 
-import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,8 +9,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from benchmarks.peers.connect import DEAD
 from benchmarks.peers.java import FOLDER
 from benchmarks.peers.table import attempted, different, empty, repeated, stored
-from benchmarks.services import Service
 from benchmarks.stack import Stack, readings
+from local.service import Service
+from local.waiting import wait_until
 from producer.encoding import Messages
 
 GOOD, LATER = 2_000, 500  # neighbours of the bad message, half of them before it; good ones sent a while after
@@ -77,11 +78,13 @@ def send(running: Stack, topic: str, messages: Messages) -> None:
 
 def watch(running: Stack, service: Service, rows: int, within_s: float, *, until_first: bool = False) -> None:
     """Wait until so many different rows are there, or (if so asked) any, or the peer ends, or the time is over."""
-    deadline = time.monotonic() + within_s
-    while service.process.poll() is None and time.monotonic() < deadline:
-        if different(running) >= rows or (until_first and (stored(running) or attempted(running))):
-            return
-        time.sleep(0.25)
+
+    def is_over() -> bool:
+        is_first = until_first and (stored(running) or attempted(running)) > 0
+        return service.process.poll() is not None or different(running) >= rows or is_first
+
+    with suppress(TimeoutError):
+        wait_until(is_over, within_s, every_s=0.25)
 
 
 def kept(running: Stack, topic: str) -> str:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
+from benchmarks.cost import PeakMemory, cpu_s
 from benchmarks.drain import FLOOR, Run, drain, dump, floor
 from benchmarks.peers import bad, connect, flink
 from benchmarks.peers.bad import Outcome
 from benchmarks.peers.java import FOLDER, fetch
 from benchmarks.peers.table import attempted, empty, stored
 from benchmarks.report import write_section
-from benchmarks.stack import Stack, readings, stack, wait_until
+from benchmarks.stack import Stack, readings, stack
+from local.waiting import wait_until
 
 ROWS: Final = 1_500_000
 FEW: Final = 20_000  # for the one that stores row by row
@@ -51,15 +53,16 @@ def store(running: Stack, peer: Peer, topic: str, rows: int) -> Run:
     """Have a peer store a topic of so many messages; measure once the first of them are rows."""
     empty(running)
     with running.start(peer.module, topic, **{FOLDER: str(running.logs)}) as service:
+        pid, peak = service.process.pid, PeakMemory([service])
         running.wait_for(rows * WARM_UP, [service], lambda: attempted(running), 240)
-        start, passed, before = time.perf_counter(), attempted(running), {**running.cpu_s(), "sink": service.cpu_s()}
-        memory = running.wait_for(rows, [service], lambda: attempted(running), 600)
+        start, passed, before = time.perf_counter(), attempted(running), {**running.cpu_s(), "sink": cpu_s(pid)}
+        running.wait_for(rows, [service], lambda: attempted(running), 600, peak.look)
         wait_until(lambda: stored(running) >= rows, 60, every_s=0.1)
         took = time.perf_counter() - start
-        after = {**running.cpu_s(), "sink": service.cpu_s()}
+        after = {**running.cpu_s(), "sink": cpu_s(pid)}
     measured = rows - passed
     cpu = {name: (after[name] - before[name]) / measured * 1e6 for name in after}
-    return Run(measured / took, cpu, memory)
+    return Run(measured / took, cpu, peak.mb)
 
 
 def alike(run: Run) -> Run:

@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from testcontainers.compose import DockerCompose
 
-from tests.pipeline import ROOT, eventually
+from local.service import ROOT
+from local.waiting import wait_until
 
 DOCKER: Final = shutil.which("docker") or "docker"
 SERVICES: Final = {"kafka", "kafka-ui", "postgresql", "schema", "producer", "consumer", "grafana"}
@@ -172,13 +173,13 @@ class Stack:
     def wait_until_rows_flow(self, within_s: float = RECOVERY_S) -> None:
         """Return when a heartbeat taken from now on is in the table."""
         (now,) = self.query("SELECT clock_timestamp()")[0]
-        eventually(lambda: (self.newest() or now) > now, within_s, "a new heartbeat in the table")
+        wait_until(lambda: (self.newest() or now) > now, within_s, "a new heartbeat in the table")
 
     def assert_nothing_is_missing_or_twice(self) -> None:
         """Let the producer pause, then hold the table against Kafka and the books."""
         self.compose("stop", "producer")
         records = self.kafka_records()
-        eventually(lambda: self.rows() >= records, RECOVERY_S, f"{records} rows")
+        wait_until(lambda: self.rows() >= records, RECOVERY_S, f"{records} rows")
         ids, readings = self.query(
             'SELECT count(DISTINCT id), count(DISTINCT (customer_id, "timestamp")) FROM heartbeats'
         )[0]

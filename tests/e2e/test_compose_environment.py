@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from common.settings import Settings, load
+from local.service import ROOT
 from tests.e2e.stack import Resolved, resolve
-from tests.pipeline import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
 

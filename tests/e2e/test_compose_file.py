@@ -12,8 +12,8 @@ import yaml
 
 from common.settings import load
 from consumer.worker import DRAIN_S
+from local.service import ROOT
 from tests.e2e.stack import SERVICES, Resolved, resolve, resolve_file
-from tests.pipeline import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import pytest
 
+from local.service import ROOT
+from local.waiting import wait_until
 from tests.e2e.stack import Stack, docker
-from tests.pipeline import ROOT, eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -142,4 +143,4 @@ def test_a_stop_is_clean(stack: Stack, service: str) -> None:
 
     assert ended == "0 false"
     assert stack.events(service, f"{service} stopped")
-    eventually(lambda: stack.health(service) == "healthy")
+    wait_until(lambda: stack.health(service) == "healthy")

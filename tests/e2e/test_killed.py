@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from local.waiting import wait_until
 from tests.e2e.stack import PARTITIONS, PIPELINE, RECOVERY_S, Stack, docker
-from tests.pipeline import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(600)]
 
@@ -26,8 +26,8 @@ def test_killed_service_heals_by_itself(stack: Stack, service: str) -> None:
 
     kill(container)
 
-    eventually(lambda: docker("inspect", "--format", "{{.State.StartedAt}}", container) != started, RECOVERY_S)
-    eventually(lambda: stack.health(service) == "healthy", RECOVERY_S)
+    wait_until(lambda: docker("inspect", "--format", "{{.State.StartedAt}}", container) != started, RECOVERY_S)
+    wait_until(lambda: stack.health(service) == "healthy", RECOVERY_S)
     stack.wait_until_rows_flow()
     stack.assert_nothing_is_missing_or_twice()
 
@@ -36,9 +36,9 @@ def test_three_consumers_share_the_partitions(stack: Stack) -> None:
     """`--scale consumer=3` needs nothing else, up or down."""
     scale = ("up", "--detach", "--no-build", "--no-recreate", "--wait", "--scale")
     stack.compose(*scale, "consumer=3", "consumer")
-    eventually(lambda: stack.partitions_by_member() == [2, 2, 2], RECOVERY_S, "two partitions each")
+    wait_until(lambda: stack.partitions_by_member() == [2, 2, 2], RECOVERY_S, "two partitions each")
     before = stack.rows()
-    eventually(lambda: stack.rows() > before + 3000)
+    wait_until(lambda: stack.rows() > before + 3000)
     stored = [
         docker("logs", "--since", "10s", container).count('"Stored"') for container in stack.containers("consumer")
     ]
@@ -46,7 +46,7 @@ def test_three_consumers_share_the_partitions(stack: Stack) -> None:
 
     began = time.monotonic()
     stack.compose(*scale, "consumer=1", "consumer")
-    eventually(lambda: stack.partitions_by_member() == [PARTITIONS], RECOVERY_S, "all partitions at one")
+    wait_until(lambda: stack.partitions_by_member() == [PARTITIONS], RECOVERY_S, "all partitions at one")
     stack.wait_until_rows_flow()
 
     assert len(stored) == 3

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from local.service import ROOT
 from tests.e2e.stack import DOCKER, free_ports
-from tests.pipeline import ROOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
 

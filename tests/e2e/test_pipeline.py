@@ -6,8 +6,8 @@ import time
 import pytest
 from confluent_kafka import Consumer
 
+from local.waiting import wait_until
 from tests.e2e.stack import GROUP, PIPELINE, TOPIC, Stack
-from tests.pipeline import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]  # the first test waits for the build
 
@@ -21,14 +21,14 @@ def test_pipeline_is_healthy_within_a_minute_of_the_build(stack: Stack) -> None:
 
     assert stack.healthy_after_s < HEALTHY_WITHIN_S
     for service in PIPELINE:
-        eventually(lambda: stack.health(service) == "healthy", what=f"{service} healthy")  # noqa: B023 - called at once
+        wait_until(lambda: stack.health(service) == "healthy", what=f"{service} healthy")  # noqa: B023 - called at once
 
 
 def test_a_thousand_rows_arrive_each_second(stack: Stack) -> None:
     """The producer sends at the pace of its schedule and the consumer keeps up with it."""
     stack.wait_until_rows_flow()
     before, began = stack.rows(), time.monotonic()
-    eventually(lambda: stack.rows() >= before + 10 * CUSTOMERS)
+    wait_until(lambda: stack.rows() >= before + 10 * CUSTOMERS)
     seconds = time.monotonic() - began
 
     assert 9 < seconds < 11
@@ -37,7 +37,7 @@ def test_a_thousand_rows_arrive_each_second(stack: Stack) -> None:
 def test_every_customer_has_a_row_in_every_second(stack: Stack) -> None:
     """A thousand rows a second could also be one customer's."""
     stack.wait_until_rows_flow()
-    eventually(lambda: stack.rows() >= 5 * CUSTOMERS)
+    wait_until(lambda: stack.rows() >= 5 * CUSTOMERS)
 
     counts = stack.query(
         "SELECT count(*), count(DISTINCT customer_id) FROM heartbeats"
@@ -61,8 +61,8 @@ def test_a_row_is_seen_within_a_quarter_of_a_second(stack: Stack) -> None:
 
 def test_logs_say_what_was_sent_and_stored(stack: Stack) -> None:
     """`docker compose logs -f producer consumer` is how people see that it works: about a line a second each."""
-    sent = eventually(lambda: (found := stack.events("producer", "Sent"))[3:] and found)
-    stored = eventually(lambda: (found := stack.events("consumer", "Stored"))[3:] and found)
+    sent = wait_until(lambda: (found := stack.events("producer", "Sent"))[3:] and found)
+    stored = wait_until(lambda: (found := stack.events("consumer", "Stored"))[3:] and found)
 
     assert sorted(event["rate_per_s"] for event in sent[-5:])[2] == pytest.approx(CUSTOMERS, rel=0.1)
     assert sorted(event["rate_per_s"] for event in stored[-5:])[2] == pytest.approx(CUSTOMERS, rel=0.2)
@@ -76,7 +76,7 @@ def test_kafka_answers_on_its_published_port(stack: Stack) -> None:
     )
     client.subscribe([TOPIC])
     try:
-        message = eventually(lambda: client.poll(1), 30)
+        message = wait_until(lambda: client.poll(1), 30)
     finally:
         client.close()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from local.service import ROOT
+from local.waiting import wait_until
 from tests import roles
 from tests.conftest import StartService
 from tests.e2e.stack import DOCKER, GROUP, TOPIC, Stack, docker, stack_environment
-from tests.pipeline import ROOT, Database, eventually
+from tests.pipeline import Database
 from tests.roles import client
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -75,7 +77,7 @@ def test_volume_of_the_earlier_layout_is_found(server: Server) -> None:
     try:
         ask = ("exec", earlier, "psql", "--host=127.0.0.1", "-U", "admin", "-c")
         environment = ("exec", "--env", "PGPASSWORD=secret", *ask[1:])
-        eventually(lambda: _succeeds(*environment, "SELECT 1", "heartbeat_db"), what="the earlier server")
+        wait_until(lambda: _succeeds(*environment, "SELECT 1", "heartbeat_db"), what="the earlier server")
         docker(*environment, MARK, "heartbeat_db")
         docker("stop", earlier)
     finally:
@@ -128,7 +130,7 @@ def test_dump_of_compose_is_restored_into_the_next_major_version(
                 **named.as_consumer,
             }
             consumer = start("consumer", **where)
-            eventually(lambda: sum(new.passed().values()) == stack.kafka_records(), 60, "all messages")
+            wait_until(lambda: sum(new.passed().values()) == stack.kafka_records(), 60, "all messages")
             assert consumer.stop() == 0
             assert start("consumer", "verify", "--full", **where).wait() == 0
         assert [_major(connection) for connection in (stack.connect(), new.connect())] == [17, 18]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from local.waiting import wait_until
 from tests.e2e.stack import RECOVERY_S, Stack
-from tests.pipeline import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.fault, pytest.mark.timeout(600)]
 
@@ -35,7 +35,7 @@ def test_lost_postgresql_volume_is_filled_again_from_kafka(stack: Stack) -> None
     lose_volume(stack, "postgresql")
     records = stack.kafka_records()
     stack.start()
-    eventually(lambda: stack.rows() >= records, RECOVERY_S, f"{records} rows")
+    wait_until(lambda: stack.rows() >= records, RECOVERY_S, f"{records} rows")
 
     stack.wait_until_rows_flow()
     stack.assert_nothing_is_missing_or_twice()

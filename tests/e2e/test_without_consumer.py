@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from local.waiting import wait_until
 from tests.e2e.stack import RECOVERY_S, Stack, docker
-from tests.pipeline import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -20,7 +20,7 @@ def failing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     monkeypatch.setenv("HEARTBEAT_CONSUMER__MAX_BATCH", "0")
     stack.compose(*up)
     (container,) = stack.containers("consumer")
-    eventually(lambda: int(docker("inspect", "--format", "{{.RestartCount}}", container)) > 1, what="a restart loop")
+    wait_until(lambda: int(docker("inspect", "--format", "{{.RestartCount}}", container)) > 1, what="a restart loop")
     monkeypatch.delenv("HEARTBEAT_CONSUMER__MAX_BATCH")
     yield stack
     stack.compose(*up)

@@ -13,10 +13,12 @@ import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
 from local.postgres_programs import program
+from local.service import ROOT
+from local.waiting import wait_until
 from tests import roles
 from tests.conftest import StartService
 from tests.fault.test_servers_away import Feed
-from tests.pipeline import ROOT, Database, Topic, eventually
+from tests.pipeline import Database, Topic
 from tests.roles import PASSWORD, Roles
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -73,9 +75,9 @@ def test_dump_taken_while_a_consumer_writes_is_restored_and_goes_on(
     topic.send(BROKEN)
     with Feed(topic) as feed:
         consumer = start("consumer", **restore.roles.as_consumer)
-        eventually(lambda: database.count() > 1000)
+        wait_until(lambda: database.count() > 1000)
         restore.run("pg_dump", database)
-        eventually(lambda: database.count() > 5000)
+        wait_until(lambda: database.count() > 5000)
         consumer.end()
     restored = restore.database
     restore.run("createdb", database, **restore.owner)
@@ -85,7 +87,7 @@ def test_dump_taken_while_a_consumer_writes_is_restored_and_goes_on(
     roles.apply(restore.roles, restored, "schema.sql", "roles.sql")
     where = {"POSTGRESQL_DATABASE": restored.name, **restore.roles.as_consumer}
     again = start("consumer", **where)
-    eventually(lambda: restored.passed() == topic.ends(), within_s=60)
+    wait_until(lambda: restored.passed() == topic.ends(), within_s=60)
 
     assert again.stop() == 0
     assert restored.lost_and_surplus(feed.sent) == ([], [])

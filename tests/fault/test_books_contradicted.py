@@ -3,8 +3,9 @@
 import pytest
 from confluent_kafka import TopicPartition
 
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -17,11 +18,11 @@ def test_topic_made_again_while_the_consumer_runs(
     topic.create()
     sent = topic.send_heartbeats(500)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     topic.delete()
     topic.create(partitions=partitions)
     sent += topic.send_heartbeats(700, seed=8)
-    eventually(lambda: database.count() == 1200, within_s=60)
+    wait_until(lambda: database.count() == 1200, within_s=60)
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert database.query("SELECT count(*) FROM kafka_topics") == [(2,)]
@@ -36,7 +37,7 @@ def test_messages_expired_unread_stop_the_consumer_until_a_setting_says_so(
     topic.create(partitions=1)
     topic.send_heartbeats(100)
     first = start("consumer")
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     first.stop()
     topic.send_heartbeats(50, seed=8)
     admin = topic.admin
@@ -47,7 +48,7 @@ def test_messages_expired_unread_stop_the_consumer_until_a_setting_says_so(
     assert "20 messages, offsets 100 to 119" in stopped.text()
 
     start("consumer", HEARTBEAT_CONSUMER__SKIP_EXPIRED="true")
-    eventually(lambda: database.passed() == {0: 150})
+    wait_until(lambda: database.passed() == {0: 150})
     assert database.query("SELECT stored, expired FROM kafka_ledger") == [(130, 20)]
     assert start("consumer", "verify", "--full").wait() == 0
 
@@ -60,11 +61,11 @@ def test_messages_expired_under_the_running_consumer_are_noticed(
     topic.send_heartbeats(100)
     database.query("ALTER TABLE kafka_topics RENAME TO hidden")
     consumer = start("consumer")
-    eventually(lambda: "kafka_topics" in consumer.text())
+    wait_until(lambda: "kafka_topics" in consumer.text())
     admin = topic.admin
     admin.delete_records([TopicPartition(topic.name, 0, 10)])[TopicPartition(topic.name, 0)].result()
     database.query("ALTER TABLE hidden RENAME TO kafka_topics")
-    eventually(lambda: database.passed() == {0: 100})
+    wait_until(lambda: database.passed() == {0: 100})
 
     assert database.query("SELECT start_offset, stored FROM kafka_ledger") == [(10, 90)]
 
@@ -76,7 +77,7 @@ def test_log_that_ends_before_the_books_stops_the_consumer(
     topic.create(partitions=1)
     topic.send_heartbeats(100)
     first = start("consumer")
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     first.stop()
     database.query("UPDATE kafka_ledger SET next_offset = 500, skipped = 400")
 
@@ -92,7 +93,7 @@ def test_emptied_ledger_stops_the_consumer_before_a_row_is_there_twice(
     topic.create()
     topic.send_heartbeats(100)
     first = start("consumer")
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     first.stop()
     database.query("DELETE FROM kafka_ledger")
 
@@ -109,11 +110,11 @@ def test_empty_database_gets_everything_that_kafka_still_has(
     topic.create()
     sent = topic.send_heartbeats(300)
     first = start("consumer")
-    eventually(lambda: database.count() == 300)
+    wait_until(lambda: database.count() == 300)
     first.stop()
     database.query("TRUNCATE heartbeats, rejected_heartbeats, kafka_ledger, kafka_topics")
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(sent) == ([], [])
 
@@ -132,7 +133,7 @@ def test_row_that_postgresql_refuses_is_quarantined_without_its_neighbours(
     topic.create()
     rows = topic.send_heartbeats(2000)
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(row for row in rows if row[0] != "CUST-000013") == ([], [])
     assert database.query("SELECT DISTINCT reason, detail, key FROM rejected_heartbeats") == [
@@ -162,7 +163,7 @@ def test_flood_of_bad_messages_is_quarantined(start: StartService, topic: Topic,
         (b"k", encode(good[number // 100]) if number % 100 == 0 else b"{broken" * 10) for number in range(20_000)
     )
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(good) == ([], [])
     assert len(database.rejected()) == 19_800

@@ -11,7 +11,8 @@ from common.errors import OutageError
 from common.settings import Kafka
 from common.topic import Topic as Administration
 from common.topic import TopicState
-from tests.pipeline import Topic, eventually
+from local.waiting import wait_until
+from tests.pipeline import Topic
 from tests.two_brokers import two_brokers
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -37,11 +38,11 @@ def test_topic_is_known_again_soon_after_the_broker_that_is_asked_is_lost(
         admin.create_topics([created])[topic.name].result()
         address = Kafka(bootstrap_servers=first.bootstrap_servers, topic=topic.name)
         admins = [Administration(address) for _ in range(CLIENTS)]
-        before = [eventually(lambda: look(one)) for one in admins]  # noqa: B023
+        before = [wait_until(lambda: look(one)) for one in admins]  # noqa: B023
         second.kill()
         began = time.monotonic()
         with ThreadPoolExecutor(CLIENTS) as waiting:
-            after = list(waiting.map(lambda one: eventually(lambda: look(one), within_s=40), admins))
+            after = list(waiting.map(lambda one: wait_until(lambda: look(one), within_s=40), admins))
         print(f"all clients had the answer {time.monotonic() - began:.1f} s after the kill")
 
     assert after == before

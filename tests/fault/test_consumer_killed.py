@@ -7,9 +7,10 @@ import time
 
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.fault.faulty_consumer import POINTS
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats, is_stopped
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -24,9 +25,9 @@ def test_consumer_killed_at_any_point_of_a_batch_stores_each_heartbeat_once(
     topic.send([(b"CUST-1", b"broken")] * 30)
 
     first = start("tests.fault.faulty_consumer", point, "SIGKILL", "2", HEARTBEAT_CONSUMER__MAX_BATCH="500")
-    assert first.wait() == -signal.SIGKILL
+    assert first.wait() == 128 + signal.SIGKILL
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends(), what="everything read")
+    wait_until(lambda: database.passed() == topic.ends(), what="everything read")
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert len(database.rejected()) == 30
@@ -41,15 +42,15 @@ def test_stalled_owner_that_wakes_up_stores_nothing_twice(
     topic.create()
     sent = topic.send_heartbeats(2000)
     stalled = start("tests.fault.faulty_consumer", point, "SIGSTOP", "2", HEARTBEAT_CONSUMER__MAX_BATCH="500")
-    eventually(stalled.is_stopped, what="the owner stalled")
+    wait_until(lambda: is_stopped(stalled), what="the owner stalled")
     stalled_at = time.monotonic()
 
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends(), within_s=15, what="another owner went on")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=15, what="another owner went on")
     print(f"another owner was through after {time.monotonic() - stalled_at:.1f} s")
     stalled.send_signal(signal.SIGCONT)
     sent += topic.send_heartbeats(1000, seed=8)
-    eventually(lambda: database.passed() == topic.ends(), what="everything read after the owner woke up")
+    wait_until(lambda: database.passed() == topic.ends(), what="everything read after the owner woke up")
 
     assert stalled.process.poll() is None
     assert database.lost_and_surplus(sent) == ([], [])
@@ -83,7 +84,7 @@ def run_killings(start: StartService, topic: Topic, database: Database, *, kills
     feeder.start()
     try:
         consumers = [start("consumer"), start("consumer")]
-        eventually(lambda: database.count() > 0, what="the first rows")
+        wait_until(lambda: database.count() > 0, what="the first rows")
         for _ in range(kills):
             time.sleep(chance.uniform(2, 4))  # the fault itself: moments that nobody chose
             victim = chance.randrange(2)
@@ -93,7 +94,7 @@ def run_killings(start: StartService, topic: Topic, database: Database, *, kills
     finally:
         enough.set()
         feeder.join()
-    eventually(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
 
     assert sum(topic.ends().values()) == sent[0]
     assert database.lost_and_surplus(rows[: sent[0]]) == ([], [])

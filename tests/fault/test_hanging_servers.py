@@ -12,8 +12,9 @@ import pytest
 
 from local.kafka import KafkaServer
 from local.ports import find_free_port
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
+from tests.pipeline import Database, Topic, encode, heartbeats, where
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 GRACE_S = 45  # stop_grace_period of docker-compose.yml
@@ -45,7 +46,7 @@ def test_stop_is_in_time_while_postgresql_hangs(start: StartService, topic: Topi
     topic.create()
     sent = topic.send_heartbeats(1000)
     consumer = start("consumer", **where(own_database))
-    eventually(lambda: own_database.count() == 1000)
+    wait_until(lambda: own_database.count() == 1000)
     with hanging(own_database.server.pid):
         sent += topic.send_heartbeats(25_000, seed=8)  # more than both connections take at once
         time.sleep(3)
@@ -55,7 +56,7 @@ def test_stop_is_in_time_while_postgresql_hangs(start: StartService, topic: Topi
 
     assert code == 0
     start("consumer", **where(own_database))
-    eventually(lambda: own_database.passed() == topic.ends())
+    wait_until(lambda: own_database.passed() == topic.ends())
     assert own_database.lost_and_surplus(sent) == ([], [])
 
 
@@ -67,7 +68,7 @@ def test_stop_is_in_time_while_kafka_hangs(start: StartService, database: Databa
         sent = topic.send_heartbeats(1000)
         address = {"HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "HEARTBEAT_KAFKA__TOPIC": topic.name}
         consumer = start("consumer", **address)
-        eventually(lambda: database.count() == 1000)
+        wait_until(lambda: database.count() == 1000)
         with hanging(kafka.pid):
             time.sleep(3)
             began = time.monotonic()
@@ -88,8 +89,8 @@ def test_lag_is_told_while_the_database_is_away(
     topic.send_heartbeats(1000)
     port = find_free_port()
     start("consumer", **where(own_database), HEARTBEAT_CONSUMER__METRICS_PORT=str(port))
-    eventually(lambda: own_database.count() == 1000)
-    eventually(lambda: metric(port, "heartbeat_consumer_lag_records") == 0)
+    wait_until(lambda: own_database.count() == 1000)
+    wait_until(lambda: metric(port, "heartbeat_consumer_lag_records") == 0)
     with contextlib.ExitStack() as stack:
         if how == "away":
             own_database.server.kill()
@@ -98,10 +99,10 @@ def test_lag_is_told_while_the_database_is_away(
             stack.enter_context(hanging(own_database.server.pid))
         for waiting in (500, 1000):
             topic.send((row[0].encode(), encode(row)) for row in heartbeats(500))
-            eventually(lambda: metric(port, "heartbeat_consumer_lag_records") == waiting, within_s=10)  # noqa: B023
+            wait_until(lambda: metric(port, "heartbeat_consumer_lag_records") == waiting, within_s=10)  # noqa: B023
         seconds = metric(port, "heartbeat_consumer_lag_seconds")
-        eventually(lambda: metric(port, "heartbeat_consumer_lag_seconds") > seconds + 1)
-    eventually(lambda: own_database.passed() == topic.ends())
+        wait_until(lambda: metric(port, "heartbeat_consumer_lag_seconds") > seconds + 1)
+    wait_until(lambda: own_database.passed() == topic.ends())
 
-    eventually(lambda: metric(port, "heartbeat_consumer_lag_records") == 0)
+    wait_until(lambda: metric(port, "heartbeat_consumer_lag_records") == 0)
     assert metric(port, "heartbeat_consumer_lag_seconds") == 0

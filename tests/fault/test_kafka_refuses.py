@@ -17,9 +17,10 @@ from common.settings import Kafka
 from common.topic import Topic
 from local.kafka import KafkaServer
 from local.ports import HOST, find_free_port
-from tests import pipeline
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, eventually
+from tests.pipeline import Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -80,7 +81,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         yield Secured(server, folder, sasl, tls)
 
 
-def begin(start: StartService, service: str, port: int, options: str) -> pipeline.Service:
+def begin(start: StartService, service: str, port: int, options: str) -> Service:
     return start(
         service,
         HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS=f"{HOST}:{port}",
@@ -88,7 +89,7 @@ def begin(start: StartService, service: str, port: int, options: str) -> pipelin
     )
 
 
-def complaints(service: pipeline.Service, words: str) -> list[str]:
+def complaints(service: Service, words: str) -> list[str]:
     return [event["event"] for event in service.events() if "hint" in event and words in event["event"]]
 
 
@@ -132,12 +133,12 @@ def test_wrong_protocol_is_waited_out_with_the_clients_words(
     """A broker that is starting breaks connections off, too; the line says what to look at."""
     port = {"tls": secured.tls_port, "sasl": secured.sasl_port, "plaintext": secured.server.port}[to]
     process = begin(start, "producer", port, secured.options(protocol))
-    eventually(lambda: complaints(process, "cannot look up topic"))
+    wait_until(lambda: complaints(process, "cannot look up topic"))
 
     assert all(reason in line for line in complaints(process, "cannot look up topic"))
     assert "security.protocol" in process.text()
     assert process.process.poll() is None
-    assert process.stop(within_s=15) == 0
+    assert process.stop(grace_s=15) == 0
 
 
 @pytest.mark.timeout(300)  # the broker starts three times
@@ -148,14 +149,14 @@ def test_password_changed_while_services_run_is_waited_out(
     producer, consumer = (
         begin(start, service, secured.sasl_port, secured.options("sasl")) for service in ("producer", "consumer")
     )
-    eventually(lambda: database.count() > 1000)
+    wait_until(lambda: database.count() > 1000)
     secured.server.stop()
     right = dict(secured.server.settings)
     secured.server.settings["listener.name.sasl.plain.sasl.jaas.config"] = f'{LOGIN}"{WRONG}";'
     try:
         secured.server.start()
-        eventually(lambda: complaints(producer, "Invalid username or password"), what="the producer says why it waits")
-        eventually(
+        wait_until(lambda: complaints(producer, "Invalid username or password"), what="the producer says why it waits")
+        wait_until(
             lambda: len(complaints(consumer, "Invalid username or password")) > 1, what="the consumer says so again"
         )
         assert (producer.process.poll(), consumer.process.poll()) == (None, None)
@@ -164,12 +165,12 @@ def test_password_changed_while_services_run_is_waited_out(
         secured.server.settings.update(right)
         secured.server.start()
     before = database.count()
-    eventually(lambda: database.count() > before + 2000, what="both go on")
+    wait_until(lambda: database.count() > before + 2000, what="both go on")
 
     assert SECRET not in producer.text() + consumer.text()
     assert producer.stop() == 0
     sent = next(producer.events("producer stopped"))["sent"]
-    eventually(lambda: database.count() >= sent, what="everything is stored")
+    wait_until(lambda: database.count() >= sent, what="everything is stored")
     assert consumer.stop() == 0
     assert database.count() == sent
 
@@ -205,10 +206,10 @@ def test_outage_is_told_while_nobody_waits_for_an_answer_but_an_idle_connection_
     with capture_logs() as said:
         topic._complaints.note(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - as of one that was closed
         assert warned() == []
-        eventually(warned)
+        wait_until(warned)
 
     assert time.monotonic() - began > 2
     assert warned()[0].startswith("cannot read topic heartbeats at 127.0.0.1:")
     assert "Connection refused" in warned()[0]
     with capture_logs() as said:
-        eventually(warned, what="it is told again")
+        wait_until(warned, what="it is told again")

@@ -19,12 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from common.errors import OutageError
 from common.topic_identity import TopicIdentity
+from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
 from store.validation import Decode
 from tests.fault.crashing_store import CrashError, CrashingStore
 from tests.memory import MemoryCheck
-from tests.pipeline import Database, eventually
+from tests.pipeline import Database
 from tests.records import GOOD, MemoryRecord
 from tests.store import open_store
 
@@ -176,7 +177,7 @@ class Ledger(RuleBasedStateMachine):
         sleeping = threading.Thread(target=write, args=("first", sleeper, first))
         sleeping.start()
         stalled = sleeper.store.stalled
-        eventually(lambda: stalled.is_set() or not sleeping.is_alive(), 10)
+        wait_until(lambda: stalled.is_set() or not sleeping.is_alive(), 10)
         writing = threading.Thread(target=write, args=("second", other, second))
         writing.start()
         ended = 0

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from local.kafka import KafkaServer
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.cut_log import keep_copy, restore_copy
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -29,10 +30,10 @@ def test_log_that_was_cut_and_has_grown_again_stops_the_consumer(
     topic.create(partitions=1)
     rows = topic.send_heartbeats(100)
     consumer = start("consumer")
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     keep_copy(kafka_server)
     rows += topic.send_heartbeats(50, seed=8)
-    eventually(lambda: database.count() == 150)
+    wait_until(lambda: database.count() == 150)
     if meanwhile == "running":
         consumer.send_signal(signal.SIGSTOP)
     else:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from local.ports import find_free_port
+from local.waiting import wait_until
 from tests.conftest import StartService, clone_database
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -29,7 +30,7 @@ def test_memory_does_not_grow_with_the_lag(start: StartService, topic: Topic, da
             topic.send_heartbeats(behind - sent)
             sent = behind
             consumer = start("consumer", POSTGRESQL_DATABASE=fresh.name)
-            eventually(lambda: fresh.passed() == topic.ends(), within_s=60)  # noqa: B023
+            wait_until(lambda: fresh.passed() == topic.ends(), within_s=60)  # noqa: B023
             peaks.append(peak_mb(consumer.process.pid))
             assert consumer.stop() == 0
             assert fresh.count() == behind
@@ -48,12 +49,12 @@ def test_second_consumer_on_the_same_metrics_port_says_so_and_the_first_goes_on(
     port = {"HEARTBEAT_CONSUMER__METRICS_PORT": str(find_free_port())}
     first = start("consumer", **port)
     sent = topic.send_heartbeats(100)
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     second = start("consumer", **port)
 
     assert second.wait() == 2
     assert "HEARTBEAT_CONSUMER__METRICS_PORT" in second.text()
     sent += topic.send_heartbeats(100, seed=8)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert first.process.poll() is None
     assert database.lost_and_surplus(sent) == ([], [])

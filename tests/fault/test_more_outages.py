@@ -16,9 +16,10 @@ from psycopg.sql import SQL, Identifier
 
 from local.postgres import PostgresServer
 from local.postgres_programs import ORDINARY_USER
+from local.waiting import wait_until
 from tests.conftest import TEMPLATE, StartService
 from tests.fault.test_servers_away import Feed
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
+from tests.pipeline import Database, Topic, encode, heartbeats, where
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -35,11 +36,11 @@ def test_database_down_for_longer_than_kafka_waits_for_a_poll(
             HEARTBEAT_LOGGING__LEVEL="debug",
             **where(own_database),
         )
-        eventually(lambda: own_database.count() > 500)
+        wait_until(lambda: own_database.count() > 500)
         own_database.server.stop()
         time.sleep(12)  # the fault itself: longer than max.poll.interval.ms
         own_database.server.start()
-    eventually(lambda: own_database.passed() == topic.ends())
+    wait_until(lambda: own_database.passed() == topic.ends())
 
     assert "maximum poll interval" not in consumer.text()
     assert consumer.process.poll() is None
@@ -92,10 +93,10 @@ def test_full_disk_is_waited_for(start: StartService, topic: Topic, small_disk: 
         topic.send((b"bad", noise.randbytes(50_000)) for _ in range(40))
         if "No space left on device" in consumer.text():
             break
-    eventually(lambda: "No space left on device" in consumer.text(), what="the disk is full")
+    wait_until(lambda: "No space left on device" in consumer.text(), what="the disk is full")
     assert consumer.process.poll() is None
     subprocess.run(["mount", "-o", "remount,size=512M", disk], check=True)  # noqa: S607
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert {reason for reason, _, _ in database.rejected()} <= {"not_utf8", "not_json"}
@@ -113,12 +114,12 @@ def test_statement_timeout_is_waited_out(start: StartService, topic: Topic, data
     topic.create()
     sent = topic.send_heartbeats(100)
     consumer = start("consumer")
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     with database.connect() as stranger, stranger.transaction():
         stranger.execute("LOCK TABLE kafka_ledger IN EXCLUSIVE MODE")
         sent += topic.send_heartbeats(100, seed=8)
-        eventually(lambda: "statement timeout" in consumer.text())
-    eventually(lambda: database.passed() == topic.ends())
+        wait_until(lambda: "statement timeout" in consumer.text())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert database.rejected() == []
@@ -131,13 +132,13 @@ def test_ended_sessions_are_opened_again(start: StartService, topic: Topic, data
         consumer = start("consumer")
         for _ in range(10):
             before = database.count()
-            eventually(lambda: database.count() > before, what="storing again")  # noqa: B023
+            wait_until(lambda: database.count() > before, what="storing again")  # noqa: B023
             ended = admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'heartbeat-consumer' AND datname = current_database()"
             ).rowcount
             assert ended in (1, 2)  # as many as have written so far
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert consumer.process.poll() is None
     assert database.lost_and_surplus(feed.sent) == ([], [])
@@ -148,7 +149,7 @@ def test_older_copy_of_the_database_gets_what_it_lacks(start: StartService, topi
     topic.create()
     sent = topic.send_heartbeats(1000)
     consumer = start("consumer")
-    eventually(lambda: database.count() == 1000)
+    wait_until(lambda: database.count() == 1000)
     consumer.stop()
     copy = Database(database.server, f"{database.name}_copy")
     with psycopg.connect(database.server.conninfo(), autocommit=True) as admin:
@@ -157,10 +158,10 @@ def test_older_copy_of_the_database_gets_what_it_lacks(start: StartService, topi
         stack.callback(copy.drop)
         sent += topic.send_heartbeats(1000, seed=8)
         consumer = start("consumer")
-        eventually(lambda: database.count() == 2000)
+        wait_until(lambda: database.count() == 2000)
         consumer.stop()
         consumer = start("consumer", POSTGRESQL_DATABASE=copy.name)
-        eventually(lambda: copy.passed() == topic.ends())
+        wait_until(lambda: copy.passed() == topic.ends())
 
         assert copy.lost_and_surplus(sent) == ([], [])
         assert start("consumer", "verify", "--full", POSTGRESQL_DATABASE=copy.name).wait() == 0
@@ -180,7 +181,7 @@ def test_compressed_batches_headers_and_null_keys_are_read(
             producer.produce(topic.name, encode(row), None, headers=headers)
         assert producer.flush(30) == 0
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(rows) == ([], [])
 
@@ -198,7 +199,7 @@ def test_messages_at_the_size_limit_are_kept_whole(start: StartService, topic: T
         producer.produce(topic.name, bad)
         producer.flush(30)
     start("consumer")
-    eventually(lambda: database.passed() == {0: 60})
+    wait_until(lambda: database.passed() == {0: 60})
 
     assert database.lost_and_surplus(good) == ([], [])
     assert {(reason, payload) for reason, _, payload in database.rejected()} == {("not_utf8", bad)}

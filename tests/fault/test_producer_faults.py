@@ -11,8 +11,10 @@ from datetime import timedelta
 import pytest
 
 from local.kafka import KafkaServer
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Service, Topic, eventually
+from tests.pipeline import Topic, is_stopped
 from tests.sent import check_order, read_topic
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -41,7 +43,7 @@ def begin(start: StartService, topic: Topic, **settings: str) -> Service:
             **settings,
         },
     )
-    eventually(lambda: sent(producer) > 0, what="something sent")
+    wait_until(lambda: sent(producer) > 0, what="something sent")
     return producer
 
 
@@ -56,7 +58,7 @@ def in_flight(producer: Service) -> int:
 def goes_on(producer: Service, messages: int) -> None:
     """Wait until so many more are acknowledged."""
     before = sent(producer)
-    eventually(lambda: sent(producer) > before + messages, what="sending again")
+    wait_until(lambda: sent(producer) > before + messages, what="sending again")
 
 
 def last_words(producer: Service) -> dict[str, int]:
@@ -73,7 +75,7 @@ def test_broker_killed_again_and_again_loses_and_repeats_nothing(start: StartSer
     producer = begin(start, own_topic, HEARTBEAT_PRODUCER__INTERVAL_S="0.1")
     for _ in range(2):
         own_topic.server.kill()
-        eventually(lambda: in_flight(producer) > 10_000, what="readings wait for the broker")
+        wait_until(lambda: in_flight(producer) > 10_000, what="readings wait for the broker")
         own_topic.server.start()
         goes_on(producer, 10_000)
     assert producer.stop() == 0
@@ -90,7 +92,7 @@ def test_frozen_broker_that_wakes_up_gets_nothing_twice(start: StartService, own
     producer = begin(start, own_topic, HEARTBEAT_PRODUCER__LIBRDKAFKA='{"socket.timeout.ms": 1000}')
     os.kill(own_topic.server.pid, signal.SIGSTOP)
     try:
-        eventually(lambda: in_flight(producer) > 3000, what="requests given up and sent again")
+        wait_until(lambda: in_flight(producer) > 3000, what="requests given up and sent again")
     finally:
         os.kill(own_topic.server.pid, signal.SIGCONT)
     goes_on(producer, 5000)
@@ -105,7 +107,7 @@ def test_frozen_broker_that_wakes_up_gets_nothing_twice(start: StartService, own
 def test_stop_waits_for_a_broker_that_comes_back(start: StartService, own_topic: Topic) -> None:
     producer = begin(start, own_topic)
     own_topic.server.kill()
-    eventually(lambda: in_flight(producer) > 1000, what="readings wait for the broker")
+    wait_until(lambda: in_flight(producer) > 1000, what="readings wait for the broker")
     producer.send_signal(signal.SIGTERM)
     own_topic.server.start()
 
@@ -117,9 +119,9 @@ def test_stop_waits_for_a_broker_that_comes_back(start: StartService, own_topic:
 def test_what_cannot_be_delivered_in_time_is_a_number_and_an_exit_code(start: StartService, own_topic: Topic) -> None:
     producer = begin(start, own_topic, HEARTBEAT_PRODUCER__FLUSH_TIMEOUT_S="1")
     own_topic.server.kill()
-    waiting = eventually(lambda: in_flight(producer) > 1000 and in_flight(producer), what="readings wait")
+    waiting = wait_until(lambda: in_flight(producer) > 1000 and in_flight(producer), what="readings wait")
 
-    assert producer.stop(within_s=10) == 1
+    assert producer.stop(grace_s=10) == 1
     assert last_words(producer)["undelivered"] >= waiting
     assert said(producer, f"cannot deliver {last_words(producer)['undelivered']} messages within 1 s of the stop")
     assert "Traceback" not in producer.text()
@@ -133,7 +135,7 @@ def test_full_queue_skips_aloud_and_loses_nothing_it_took(start: StartService, o
     """Memory is bounded in an outage that lasts; the readings not taken are counted while it lasts."""
     producer = begin(start, own_topic, HEARTBEAT_PRODUCER__LIBRDKAFKA='{"queue.buffering.max.messages": 1500}')
     own_topic.server.kill()
-    eventually(lambda: said(producer, "readings skipped"), what="skipped readings reported")
+    wait_until(lambda: said(producer, "readings skipped"), what="skipped readings reported")
     assert in_flight(producer) < 4000
     own_topic.server.start()
     goes_on(producer, 3000)
@@ -150,9 +152,9 @@ def test_frozen_producer_skips_what_it_missed(start: StartService, topic: Topic)
     """On waking it must not send minutes of readings at once, nor pretend that they were taken before."""
     producer = begin(start, topic)
     producer.send_signal(signal.SIGSTOP)
-    eventually(producer.is_stopped)
+    wait_until(lambda: is_stopped(producer))
     waking = time.monotonic() + 3
-    eventually(lambda: time.monotonic() > waking)
+    wait_until(lambda: time.monotonic() > waking)
     producer.send_signal(signal.SIGCONT)
     goes_on(producer, 2000)
     assert producer.stop() == 0
@@ -173,7 +175,7 @@ def test_deleted_topic_is_made_again(start: StartService, topic: Topic) -> None:
     """The broker makes no topics by itself, and nobody restarts a producer that runs."""
     producer = begin(start, topic)
     topic.delete()
-    eventually(lambda: len(said(producer, "topic created")) == 2, what="topic made again")
+    wait_until(lambda: len(said(producer, "topic created")) == 2, what="topic made again")
     goes_on(producer, 2000)
 
     assert producer.stop() == 0

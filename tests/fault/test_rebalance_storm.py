@@ -6,9 +6,11 @@ import time
 
 import pytest
 
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.fault.test_servers_away import Feed
-from tests.pipeline import Database, Service, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -22,7 +24,7 @@ def run_storm(start: StartService, topic: Topic, database: Database, *, seconds:
     members: list[Service] = []
     with Feed(topic) as feed:
         members.append(start("consumer"))
-        eventually(lambda: database.count() > 0, what="the first rows")
+        wait_until(lambda: database.count() > 0, what="the first rows")
         deadline = time.monotonic() + seconds
         changes = 0
         while time.monotonic() < deadline:
@@ -34,9 +36,9 @@ def run_storm(start: StartService, topic: Topic, database: Database, *, seconds:
                 if chance.random() < 0.3:
                     leaving.end()
                 else:
-                    eventually(lambda: any(leaving.events("consumer started")))  # noqa: B023
+                    wait_until(lambda: any(leaving.events("consumer started")))  # noqa: B023
                     leaving.send_signal(signal.SIGTERM)
-    eventually(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
     print(f"{changes} members joined, {len(feed.sent)} messages")
 
     assert all(member.process.poll() is None for member in members)

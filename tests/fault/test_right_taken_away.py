@@ -18,8 +18,9 @@ from confluent_kafka.admin import (
 
 from local.kafka import KafkaServer
 from local.ports import HOST, find_free_port
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.timeout(240)]
 
@@ -91,16 +92,16 @@ def test_right_that_is_taken_away_is_named_and_makes_the_consumer_unhealthy(
             HEARTBEAT_KAFKA__LIBRDKAFKA=json.dumps(ALICE),
             HEARTBEAT_CONSUMER__METRICS_PORT=str(port),
         )
-        eventually(lambda: database.count() == 100, 60)
+        wait_until(lambda: database.count() == 100, 60)
         admin.create_acls([denied])[denied].result()
-        eventually(lambda: consumer.text().count(words) > 1, 60, "it is named again and again")
+        wait_until(lambda: consumer.text().count(words) > 1, 60, "it is named again and again")
         topic.send([(None, encode(row)) for row in rows[100:]])
-        eventually(lambda: health(port) == 503, 60, "nobody takes it for well")
+        wait_until(lambda: health(port) == 503, 60, "nobody takes it for well")
         assert consumer.process.poll() is None
         same = (denied.restype, "*", denied.resource_pattern_type, "User:alice", "*", denied.operation)
         taken_back = AclBindingFilter(*same, AclPermissionType.DENY)
         admin.delete_acls([taken_back])[taken_back].result()
-        eventually(lambda: database.count() == 200 and health(port) == 200, 60, "it goes on by itself")
+        wait_until(lambda: database.count() == 200 and health(port) == 200, 60, "it goes on by itself")
 
         assert database.lost_and_surplus(rows) == ([], [])
         assert "authorization failed" in consumer.text()

@@ -12,8 +12,9 @@ import pytest
 
 from local.kafka import KafkaServer
 from local.postgres import PostgresServer
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats, where
+from tests.pipeline import Database, Topic, encode, heartbeats, where
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -55,13 +56,13 @@ def test_postgresql_restarts_while_messages_arrive(
     topic.create()
     with Feed(topic) as feed:
         consumer = start("consumer", **where(own_database))
-        eventually(lambda: own_database.count() > 500)
+        wait_until(lambda: own_database.count() > 500)
         for _ in range(2):
             own_database.server.stop(mode)
             own_database.server.start()
             before = own_database.count()
-            eventually(lambda: own_database.count() > before, what="storing again")  # noqa: B023
-    eventually(lambda: own_database.passed() == topic.ends())
+            wait_until(lambda: own_database.count() > before, what="storing again")  # noqa: B023
+    wait_until(lambda: own_database.passed() == topic.ends())
 
     assert own_database.lost_and_surplus(feed.sent) == ([], [])
     assert consumer.process.poll() is None
@@ -75,12 +76,12 @@ def test_broker_is_killed_and_comes_back(start: StartService, database: Database
         where = {"HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": server.bootstrap_servers, "HEARTBEAT_KAFKA__TOPIC": topic.name}
         with Feed(topic) as feed:
             consumer = start("consumer", **where)
-            eventually(lambda: database.count() > 500)
+            wait_until(lambda: database.count() > 500)
             server.kill()
             server.start()
             before = database.count()
-            eventually(lambda: database.count() > before, what="storing again")
-        eventually(lambda: database.passed() == topic.ends())
+            wait_until(lambda: database.count() > before, what="storing again")
+        wait_until(lambda: database.passed() == topic.ends())
 
         assert database.lost_and_surplus(feed.sent) == ([], [])
         assert consumer.stop() == 0
@@ -155,7 +156,7 @@ def test_connection_cut_in_the_middle_of_copy(
     sent = topic.send_heartbeats(20_000)
     proxy.cut_after_bytes = 300_000
     consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=str(proxy.port), HEARTBEAT_CONSUMER__MAX_BATCH="2000")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert proxy.has_cut.is_set()
     assert database.lost_and_surplus(sent) == ([], [])
@@ -169,10 +170,10 @@ def test_connection_cut_before_the_answer_to_commit(
     topic.create()
     sent = topic.send_heartbeats(6000)
     consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=str(proxy.port), HEARTBEAT_CONSUMER__MAX_BATCH="1000")
-    eventually(lambda: database.count() > 0)
+    wait_until(lambda: database.count() > 0)
     proxy.lose_next_commit.set()
     sent += topic.send_heartbeats(6000, seed=8)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert proxy.has_cut.is_set()
     assert database.lost_and_surplus(sent) == ([], [])
@@ -184,12 +185,12 @@ def test_silent_network_is_noticed(start: StartService, topic: Topic, database: 
     topic.create()
     topic.send_heartbeats(100)
     consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=str(proxy.port))
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
     proxy.frozen.set()
     topic.send_heartbeats(100, seed=8)
     time.sleep(6)  # the fault itself: silence that outlasts the group's session
     proxy.frozen.clear()
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.count() == 200
     assert consumer.process.poll() is None
@@ -202,9 +203,9 @@ def test_lock_held_by_a_stranger_is_waited_for(start: StartService, topic: Topic
     with database.connect() as stranger, stranger.transaction():
         stranger.execute("LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE")
         consumer = start("consumer")
-        eventually(lambda: "lock timeout" in consumer.text(), what="the consumer gave up waiting once")
+        wait_until(lambda: "lock timeout" in consumer.text(), what="the consumer gave up waiting once")
         assert stranger.execute("SELECT 1").fetchone() == (1,)
-    eventually(lambda: database.count() == 100)
+    wait_until(lambda: database.count() == 100)
 
 
 def test_right_that_is_taken_away_is_waited_for(start: StartService, topic: Topic, database: Database) -> None:
@@ -217,12 +218,12 @@ def test_right_that_is_taken_away_is_waited_for(start: StartService, topic: Topi
         admin.execute(f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO {role}")
         consumer = start("consumer", POSTGRESQL_USERNAME=role, POSTGRESQL_PASSWORD="secret")
         topic.send_heartbeats(100)
-        eventually(lambda: database.count() == 100)
+        wait_until(lambda: database.count() == 100)
         admin.execute(f"REVOKE INSERT ON heartbeats FROM {role}")
         topic.send_heartbeats(100, seed=8)
-        eventually(lambda: "permission denied" in consumer.text())
+        wait_until(lambda: "permission denied" in consumer.text())
         admin.execute(f"GRANT INSERT ON heartbeats TO {role}")
-        eventually(lambda: database.count() == 200)
+        wait_until(lambda: database.count() == 200)
         consumer.stop()
         admin.execute(f"DROP OWNED BY {role}")
         admin.execute(f"DROP ROLE {role}")

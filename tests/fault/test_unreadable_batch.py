@@ -8,9 +8,11 @@ from typing import Final
 import pytest
 
 from local.ports import find_free_port
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.log_segment import batches, flip_bit, log_of, send_batch
-from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -66,7 +68,7 @@ def test_zstd_bomb_is_quarantined_and_its_neighbours_are_stored(
     send_batch(topic, behind)
     topic.send([(row[0].encode(), encode(row)) for row in other], partition=1)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == {0: 21, 1: 10}, within_s=WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 21, 1: 10}, within_s=WITHIN_S)
 
     assert database.lost_and_surplus(before + behind + other) == ([], [])
     assert quarantined(database) == [10]
@@ -93,7 +95,7 @@ def test_corrupt_batch_is_quarantined_offset_by_offset(
         send_batch(topic, group, codec=codec)
     flip_bit(topic, 10, at=61 + 20)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == {0: 63}, within_s=WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 63}, within_s=WITHIN_S)
 
     assert database.lost_and_surplus(groups[0] + groups[2]) == ([], [])
     assert quarantined(database) == list(range(10, 43))
@@ -113,13 +115,13 @@ def test_batches_that_follow_each_other_at_the_ends_of_a_log_are_quarantined(
         flip_bit(topic, first, at=61 + 20)
     flip_bit(topic, 1, at=61 + 20)
     start("consumer")
-    eventually(lambda: database.passed() == {0: 122}, within_s=2 * WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 122}, within_s=2 * WITHIN_S)
 
     assert database.lost_and_surplus(groups[3]) == ([], [])
     assert quarantined(database) == [*range(53), *range(58, 122)]
     assert database.query("SELECT last_offset, last_fingerprint FROM kafka_ledger") == [(121, None)]
     more = topic.send_heartbeats(5, seed=77)
-    eventually(lambda: database.passed() == {0: 127})
+    wait_until(lambda: database.passed() == {0: 127})
     assert database.lost_and_surplus(groups[3] + more) == ([], [])
 
 
@@ -132,10 +134,10 @@ def test_batch_of_100000_records_is_passed_in_time(start: StartService, topic: T
     assert [first for _, first in batches(log_of(topic))] == [0, 100_000]
     flip_bit(topic, 0, at=61 + 20)
     first = start("consumer")
-    eventually(lambda: database.passed().get(0, 0) > 0, within_s=WITHIN_S, what="the first part is quarantined")
+    wait_until(lambda: database.passed().get(0, 0) > 0, within_s=WITHIN_S, what="the first part is quarantined")
     first.end()  # in the middle of the batch, perhaps: the next one goes on there
     start("consumer")
-    eventually(lambda: database.passed() == {0: 100_005}, within_s=WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 100_005}, within_s=WITHIN_S)
 
     assert database.lost_and_surplus(good) == ([], [])
     assert quarantined(database) == list(range(100_000))
@@ -161,12 +163,12 @@ def test_unreadable_batch_behind_markers_and_an_aborted_transaction_is_passed(
             producer.produce(topic.name, encode(row), partition=0)
         producer.flush(20)
         end(20)
-    eventually(lambda: topic.ends(1) == {0: 24}, what="the last marker is written, which the client does not wait for")
+    wait_until(lambda: topic.ends(1) == {0: 24}, what="the last marker is written, which the client does not wait for")
     send_batch(topic, heartbeats(8), codec="lz4")
     flip_bit(topic, 24, at=61 + 20)
     behind = topic.send_heartbeats(5, seed=4)
     start("consumer")
-    eventually(lambda: database.passed() == {0: 37}, within_s=WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 37}, within_s=WITHIN_S)
 
     assert database.lost_and_surplus(committed + behind) == ([], [])
     assert quarantined(database) == list(range(24, 32))
@@ -183,19 +185,19 @@ def test_batch_that_cannot_be_passed_is_named_and_makes_the_consumer_unhealthy(
     flip_bit(topic, 10, at=16)  # its format's version, which no checksum covers
     port = find_free_port()
     consumer = start("consumer", HEARTBEAT_CONSUMER__METRICS_PORT=str(port))
-    eventually(lambda: database.passed().get(0) == 10)
+    wait_until(lambda: database.passed().get(0) == 10)
     said = f"cannot read topic {topic.name}, partition 0, at offset 10: "
-    eventually(lambda: any(said in line for line in lines(consumer, "error")), within_s=WITHIN_S)
+    wait_until(lambda: any(said in line for line in lines(consumer, "error")), within_s=WITHIN_S)
 
     def unhealthy_though_others_go_on() -> bool:
         topic.send([(row[0].encode(), encode(row)) for row in heartbeats(2)], partition=1)
         time.sleep(0.5)
         return health(port) == 503
 
-    eventually(unhealthy_though_others_go_on, within_s=60)
+    wait_until(unhealthy_though_others_go_on, within_s=60)
     flip_bit(topic, 10, at=16)
-    eventually(lambda: database.passed().get(0) == 20, within_s=WITHIN_S, what="the batch is read once it is mended")
-    eventually(lambda: health(port) == 200)
+    wait_until(lambda: database.passed().get(0) == 20, within_s=WITHIN_S, what="the batch is read once it is mended")
+    wait_until(lambda: health(port) == 200)
     assert quarantined(database) == []
 
 
@@ -207,7 +209,7 @@ def test_huge_payload_is_quarantined_cut(start: StartService, topic: Topic, data
     send_bomb(topic, "gzip", 20_000_000)
     send_batch(topic, good[5:])
     start("consumer", HEARTBEAT_CONSUMER__MAX_PAYLOAD_BYTES="1000")
-    eventually(lambda: database.passed() == {0: 11}, within_s=WITHIN_S)
+    wait_until(lambda: database.passed() == {0: 11}, within_s=WITHIN_S)
 
     assert database.lost_and_surplus(good) == ([], [])
     assert database.query('SELECT "offset", reason, key, payload, payload_length FROM rejected_heartbeats') == [

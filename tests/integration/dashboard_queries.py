@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from tests.pipeline import ROOT
+from local.service import ROOT
 
 DASHBOARDS = ("heartbeats", "pipeline")
 

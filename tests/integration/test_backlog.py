@@ -19,13 +19,14 @@ from structlog.testing import capture_logs
 from common.settings import Consumer
 from common.topic_identity import TopicIdentity
 from local.schema import apply_schema
+from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.postgres_errors import is_partition_made_meanwhile
 from store.validation import Decode
 from tests.conftest import StartService
 from tests.memory import MemoryCheck
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.records import MemoryRecord
 from tests.store import open_store
 
@@ -93,7 +94,7 @@ def test_days_within_the_retention_get_their_partition_before_their_rows(
         owner.write(*kept, *others)
         return {day_of(at) for at in kept} <= set(places(database).values())
 
-    eventually(is_made)
+    wait_until(is_made)
     found = places(database)
 
     assert [found[at] for at in kept] == [day_of(at) for at in kept]
@@ -223,7 +224,7 @@ def test_day_made_while_its_row_is_on_the_way_refuses_no_row(database: Database,
         with maker.transaction():
             maker.execute("SELECT make_heartbeats_partition(%s)", (at.date(),))
             copying.start()
-            eventually(lambda: database.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+            wait_until(lambda: database.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
         copying.join(10)
 
     assert [is_partition_made_meanwhile(error) for error in errors] == [True]
@@ -254,7 +255,7 @@ def test_two_consumers_store_a_week_in_any_order(start: StartService, topic: Top
     rows = [(name, at - n % 7 * DAY, rate) for n, (name, at, rate) in enumerate(heartbeats(40_000))]
     topic.send((row[0].encode(), encode(row)) for row in rows)
     consumers = [start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="30") for _ in range(2)]
-    eventually(lambda: database.passed() == topic.ends(), within_s=60)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=60)
 
     assert database.lost_and_surplus(rows) == ([], [])
     assert database.query("SELECT count(*) FROM heartbeats_default") == [(0,)]
@@ -269,8 +270,8 @@ def test_rows_that_retention_deletes_are_announced_at_once(
     oldest = datetime(2016, 1, 1, tzinfo=UTC)
     topic.send((b"k", encode(("CUST-1", at, 70))) for at in (NOW, NOW - 6 * DAY, NOW - 8 * DAY, oldest))
     consumer = start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="7")
-    eventually(lambda: database.query("SELECT sum(stored) FROM kafka_ledger") == [(4,)])
-    (warning,) = eventually(lambda: [event for event in consumer.events() if "retention deletes" in event["event"]])
+    wait_until(lambda: database.query("SELECT sum(stored) FROM kafka_ledger") == [(4,)])
+    (warning,) = wait_until(lambda: [event for event in consumer.events() if "retention deletes" in event["event"]])
 
     assert (warning["level"], warning["count"], warning["retention_days"]) == ("warning", 2, 7)
     assert datetime.fromisoformat(warning["oldest"]) == oldest

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from local.postgres_programs import program
+from local.service import ROOT
 from tests import roles
-from tests.pipeline import ROOT, Database
+from tests.pipeline import Database
 from tests.roles import Roles
 
 pytestmark = pytest.mark.integration

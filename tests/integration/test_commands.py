@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
+from local.service import Service
+from local.waiting import wait_until
 from store import replay
 from store.session import Session
 from tests.conftest import StartService
-from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.store import credentials_for, settings_on
 
 pytestmark = pytest.mark.integration
@@ -31,7 +33,7 @@ def interrupt_while_it_waits(start: StartService, database: Database, lock: str,
     with psycopg.connect(database.conninfo) as other:
         other.execute(lock)
         command = start("consumer", *arguments, **FAR_AHEAD)
-        eventually(lambda: database.query(waits), what="the command waits for the lock")
+        wait_until(lambda: database.query(waits), what="the command waits for the lock")
         command.send_signal(signal.SIGINT)
 
         assert command.wait() == 130
@@ -45,7 +47,7 @@ def test_ctrl_c_in_replay_is_one_line_that_says_how_far_it_was(
     topic.create()
     topic.send((row[0].encode(), encode(row)) for row in heartbeats(10, start=datetime.now(UTC) + timedelta(days=2)))
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     consumer.stop()
     command = interrupt_while_it_waits(start, database, replay.ONE_AT_A_TIME, "replay")
 
@@ -129,10 +131,10 @@ def test_replays_at_once_one_of_them_killed_move_each_message_once(
     rows = heartbeats(5000, start=datetime.now(UTC) + timedelta(days=2))
     topic.send((row[0].encode(), encode(row)) for row in rows)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     consumer.stop()
     first, second = (start("consumer", "replay", **FAR_AHEAD) for _ in range(2))
-    eventually(lambda: database.count() > 0)
+    wait_until(lambda: database.count() > 0)
     first.process.kill()
     assert second.wait() == 0
     first.wait()

@@ -13,8 +13,9 @@ import pytest
 
 from local.ports import HOST, find_free_port
 from local.postgres_programs import ORDINARY_USER
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -62,7 +63,7 @@ def pooler(database: Database, tmp_path: Path) -> Iterator[StartPooler]:
         as_user = ["-u", ORDINARY_USER] if os.geteuid() == 0 else []  # it refuses to be root
         with (tmp_path / "pgbouncer.log").open("wb") as log:
             started.append(subprocess.Popen([program, *as_user, config], stdout=log, stderr=log))
-        eventually(lambda: answers(port), what="PgBouncer listens")
+        wait_until(lambda: answers(port), what="PgBouncer listens")
         return port
 
     yield start
@@ -79,7 +80,7 @@ def test_session_pooling_works(start: StartService, topic: Topic, database: Data
     sent = topic.send_heartbeats(5000)
     topic.send([(b"k", b"broken")] * 10)
     consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=port)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert start("consumer", "replay", HEARTBEAT_POSTGRESQL__PORT=port).wait() == 0
     assert start("consumer", "verify", "--full", HEARTBEAT_POSTGRESQL__PORT=port).wait() == 0

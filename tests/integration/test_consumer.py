@@ -7,8 +7,9 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import NewPartitions
 
 from local.schema import apply_schema
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -16,10 +17,10 @@ pytestmark = pytest.mark.integration
 def test_each_event_becomes_one_row_with_its_very_values(start: StartService, topic: Topic, database: Database) -> None:
     """The whole job in one sentence."""
     consumer = start("consumer")
-    eventually(lambda: any(consumer.events("consumer started")))
-    eventually(lambda: "topic created" in consumer.text())
+    wait_until(lambda: any(consumer.events("consumer started")))
+    wait_until(lambda: "topic created" in consumer.text())
     sent = topic.send_heartbeats(5000)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert consumer.stop() == 0
@@ -31,7 +32,7 @@ def test_row_ids_name_the_place_in_kafka(start: StartService, topic: Topic, data
     topic.create(partitions=2)
     topic.send([(b"CUST-000001", encode(row)) for row in heartbeats(10)], partition=1)
     start("consumer")
-    eventually(lambda: database.count() == 10)
+    wait_until(lambda: database.count() == 10)
 
     places = database.query("SELECT (kafka_place(id)).* FROM heartbeats ORDER BY id")
     assert places == [(1, 1, offset) for offset in range(10)]
@@ -48,7 +49,7 @@ def test_events_of_one_customer_out_of_order_late_and_repeated_are_all_stored(
     ]
     topic.send((b"CUST-000001", encode(row)) for row in rows)
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.query("SELECT count(*), min(\"timestamp\") = '0001-01-01 00:00:00+00' FROM heartbeats") == [
         (4, True)
@@ -61,7 +62,7 @@ def test_quarantine_keeps_place_key_bytes_and_reason(start: StartService, topic:
     good = heartbeats(2)
     topic.send([(b"a", encode(good[0])), (b"\xff\x00key", b"\x00\xffnot json"), (None, None), (b"b", encode(good[1]))])
     start("consumer")
-    eventually(lambda: database.passed() == {0: 4})
+    wait_until(lambda: database.passed() == {0: 4})
 
     assert database.lost_and_surplus(good) == ([], [])
     assert database.query(
@@ -80,7 +81,7 @@ def test_long_payload_is_cut_in_quarantine_with_its_full_length(
     topic.create(partitions=1)
     topic.send([(None, b"x" * 1000)])
     start("consumer", HEARTBEAT_CONSUMER__MAX_PAYLOAD_BYTES="10")
-    eventually(lambda: database.passed() == {0: 1})
+    wait_until(lambda: database.passed() == {0: 1})
 
     assert database.query("SELECT payload, payload_length FROM rejected_heartbeats") == [(b"x" * 10, 1000)]
 
@@ -104,7 +105,7 @@ def test_transaction_markers_and_aborted_records_are_counted_as_skipped(
         producer.abort_transaction(20)
     last = topic.send_heartbeats(1, seed=9)
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends(1))
+    wait_until(lambda: database.passed() == topic.ends(1))
 
     assert database.lost_and_surplus(committed + last) == ([], [])
     assert database.query("SELECT stored, rejected, skipped FROM kafka_ledger") == [(41, 0, topic.ends(1)[0] - 41)]
@@ -118,7 +119,7 @@ def test_kafka_is_shown_the_offsets_but_never_asked_for_them(
     topic.create()
     topic.send_heartbeats(600)
     first = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert first.stop() == 0
     group = Consumer({"bootstrap.servers": topic.server.bootstrap_servers, "group.id": f"{topic.name}-consumer"})
     places = [TopicPartition(topic.name, partition) for partition in range(6)]
@@ -130,10 +131,10 @@ def test_kafka_is_shown_the_offsets_but_never_asked_for_them(
 
     group.commit(offsets=[TopicPartition(topic.name, p, 0) for p in range(6)], asynchronous=False)
     start("consumer")
-    eventually(lambda: shown() == topic.ends(), what="the truth is shown though nothing new has come")
+    wait_until(lambda: shown() == topic.ends(), what="the truth is shown though nothing new has come")
     group.close()
     topic.send_heartbeats(600, seed=8)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert database.count() == 1200
 
 
@@ -141,7 +142,7 @@ def test_two_consumers_share_the_partitions(start: StartService, topic: Topic, d
     """`--scale consumer=N` needs nothing else."""
     topic.create()
     consumers = [start("consumer"), start("consumer")]
-    eventually(lambda: all(any(c.events("consumer started")) for c in consumers))
+    wait_until(lambda: all(any(c.events("consumer started")) for c in consumers))
     total = 0
 
     def both_store() -> bool:
@@ -149,8 +150,8 @@ def test_two_consumers_share_the_partitions(start: StartService, topic: Topic, d
         total += len(topic.send_heartbeats(300, seed=total))
         return all(any(c.events("Stored")) for c in consumers)
 
-    eventually(both_store, what="both consumers store")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(both_store, what="both consumers store")
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.count() == total
 
@@ -160,12 +161,12 @@ def test_partitions_added_while_running_are_read(start: StartService, topic: Top
     topic.create(partitions=1)
     start("consumer")
     topic.send_heartbeats(10)
-    eventually(lambda: database.count() == 10)
+    wait_until(lambda: database.count() == 10)
     admin = topic.admin
     admin.create_partitions([NewPartitions(topic.name, 3)])[topic.name].result()
     for partition in range(3):
         topic.send([(None, encode(row)) for row in heartbeats(5, seed=partition)], partition=partition)
-    eventually(lambda: database.count() == 25, within_s=40)
+    wait_until(lambda: database.count() == 25, within_s=40)
 
     assert database.passed() == topic.ends(3)
 
@@ -176,7 +177,7 @@ def test_classic_group_protocol_works_by_setting(start: StartService, topic: Top
     sent = topic.send_heartbeats(500)
     for _ in range(2):
         start("consumer", HEARTBEAT_KAFKA__GROUP_PROTOCOL="classic")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(sent) == ([], [])
 
@@ -188,7 +189,7 @@ def test_verify_finds_a_row_that_is_missing_and_one_that_is_there_twice(
     topic.create()
     topic.send_heartbeats(100)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     consumer.stop()
     assert start("consumer", "verify", "--full").wait() == 0
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import psutil
 import pytest
 
 from local.ports import find_free_port
+from local.waiting import wait_until
 from tests.documents import ROOT, blocks, shape
 
 pytestmark = pytest.mark.integration
@@ -104,14 +104,6 @@ def demo(folder: Path) -> Iterator[Callable[..., tuple[Demo, Path]]]:
         run.process.wait()
 
 
-def wait_until(condition: Callable[[], object], deadline_s: float = 60) -> None:
-    """Wait for a condition, looking ten times a second."""
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def test_demo_balances_its_books_and_the_next_one_goes_on(demo: Callable[..., tuple[Demo, Path]]) -> None:
     """The first command of the README: rows flow, nothing is lost, and data stays."""
     rows = []
@@ -166,10 +158,10 @@ def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Pat
         return words.encode() in said
 
     try:
-        wait_until(lambda: heard("newest rows") and heard("CUST-"))
+        wait_until(lambda: heard("newest rows") and heard("CUST-"), 60)
         run.interrupt()
-        wait_until(lambda: heard("the books balance"))
-        wait_until(lambda: heard("") and run.process.poll() is not None)
+        wait_until(lambda: heard("the books balance"), 60)
+        wait_until(lambda: heard("") and run.process.poll() is not None, 60)
     finally:
         print("it said:", said.decode(errors="replace"))
         run.interrupt(signal.SIGKILL)
@@ -185,7 +177,7 @@ def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Pat
 def test_what_ends_by_itself_is_named(demo: Callable[..., tuple[Demo, Path]], words: str, name: str) -> None:
     """A picture that stands still explains nothing."""
     run, output = demo()
-    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()))
+    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()), 60)
     victim = run.find(words)
     assert victim is not None
 
@@ -202,7 +194,7 @@ def test_what_ends_by_itself_is_named(demo: Callable[..., tuple[Demo, Path]], wo
 def test_nothing_is_left_of_a_demo_that_was_killed(demo: Callable[..., tuple[Demo, Path]]) -> None:
     """Broker, postmaster, backends and services go, though nobody could tell them to."""
     run, output = demo()
-    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()))
+    wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()), 60)
     assert len(run.running()) > 10
 
     run.interrupt(signal.SIGKILL)

@@ -7,9 +7,10 @@ import shlex
 import psycopg
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.documents import PAGES, ROOT, blocks, code, shape
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,7 @@ def test_commands_of_the_readme_print_what_it_shows(start: StartService, topic: 
     }
     services = [start(*command) for command in commands if len(command) == 1]
     for service, event in zip(services, ("Sent", "Stored"), strict=True):
-        eventually(lambda: list(service.events(event)), what=event)  # noqa: B023
+        wait_until(lambda: list(service.events(event)), what=event)  # noqa: B023
         assert next(service.events(event)).keys() == lines[event]
         assert service.stop() == 0
 

@@ -7,9 +7,10 @@ import pytest
 from common.settings import Consumer, Kafka, Settings
 from consumer.ends import Source
 from consumer.kafka_consumer import KafkaSource
+from local.waiting import wait_until
 from store.postgres import PostgresStore
 from tests.memory import Place
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 from tests.records import GOOD
 from tests.source_claims import SourceClaims
 from tests.store import open_store
@@ -47,7 +48,7 @@ class KafkaLog:
             source.rest()
             return len(source.log_ends()) == 1
 
-        eventually(is_shared)
+        wait_until(is_shared)
         return 1 - next(iter(source.log_ends()))
 
     def replace(self) -> None:

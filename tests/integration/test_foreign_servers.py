@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg.sql import SQL, Identifier, Literal
 
+from local.waiting import wait_until
 from tests import roles
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.roles import Roles, client
 
 pytestmark = pytest.mark.integration
@@ -62,7 +63,7 @@ def test_services_work_with_any_style_of_dates(start: StartService, topic: Topic
     topic.send((row[0].encode(), encode(row)) for row in rows)
     sent = topic.send_heartbeats(100, seed=8)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     replay = start("consumer", "replay", HEARTBEAT_CONSUMER__MAX_FUTURE_S="864000")
 
     assert replay.wait() == 0, replay.text()
@@ -104,15 +105,15 @@ def test_row_level_security_that_begins_later_is_named_as_well(
     topic.create()
     first = topic.send_heartbeats(10)
     consumer = start("consumer", **named.as_consumer)
-    eventually(lambda: database.count() == 10)
+    wait_until(lambda: database.count() == 10)
     database.query("ALTER TABLE kafka_ledger ENABLE ROW LEVEL SECURITY")
     second = topic.send_heartbeats(10, seed=8)
 
-    eventually(lambda: "row level security hides kafka_ledger" in consumer.text())
+    wait_until(lambda: "row level security hides kafka_ledger" in consumer.text())
     consumer.end()
     database.query(SQL("ALTER ROLE {} BYPASSRLS").format(Identifier(named.consumer)).as_string())
     again = start("consumer", **named.as_consumer)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert again.stop() == 0
     assert database.lost_and_surplus(first + second) == ([], [])
 
@@ -125,7 +126,7 @@ def test_row_level_security_that_is_forced_on_the_owner_is_named(
     sent = topic.send_heartbeats(10)
     database.query("ALTER TABLE heartbeats_fleet ENABLE ROW LEVEL SECURITY")
     consumer = start("consumer", **named.as_consumer)
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert consumer.stop() == 0
     assert database.lost_and_surplus(sent) == ([], [])
     database.query("ALTER TABLE heartbeats_fleet FORCE ROW LEVEL SECURITY")

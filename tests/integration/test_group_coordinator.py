@@ -16,9 +16,10 @@ from common.topic import Topic as Administration
 from consumer import coordinator
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
+from local.waiting import wait_until
 from store.postgres import PostgresStore
 from store.validation import Decode
-from tests.pipeline import Database, Topic, eventually
+from tests.pipeline import Database, Topic
 from tests.store import open_store
 from tests.two_brokers import two_brokers
 
@@ -52,11 +53,11 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
         )
         running = until.enter_context(ThreadPoolExecutor(1)).submit(worker.run, stop)
         until.callback(stop.set)
-        eventually(lambda: not health.is_ok, what="unhealthy")
+        wait_until(lambda: not health.is_ok, what="unhealthy")
         told = next(line for line in lines if line["log_level"] != "debug")
         until.enter_context(second)  # now the topic that the coordinator needs can be created
-        eventually(lambda: database.count() == 10, 60, "stored once there is a coordinator")
-        eventually(lambda: health.is_ok, what="healthy")
+        wait_until(lambda: database.count() == 10, 60, "stored once there is a coordinator")
+        wait_until(lambda: health.is_ok, what="healthy")
         stop.set()
         running.result(30)
 
@@ -84,9 +85,9 @@ def test_spare_consumer_is_quiet(topic: Topic, monkeypatch: pytest.MonkeyPatch) 
         for source in (owner, spare):
             closing.callback(source.close)
             source.subscribe()
-            eventually(lambda: source.read() == [] and owner.unplaced == {0})  # noqa: B023
+            wait_until(lambda: source.read() == [] and owner.unplaced == {0})  # noqa: B023
         asked.clear()
-        eventually(lambda: spare.read() == [] and len(asked) > 2)
+        wait_until(lambda: spare.read() == [] and len(asked) > 2)
 
     assert all(spare.topic.name in [group.group_id for group in future.result().valid or []] for future in asked[:2])
     assert [line for line in lines if line["log_level"] != "debug"] == []

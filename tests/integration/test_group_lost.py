@@ -10,7 +10,8 @@ from common.settings import Consumer, Kafka, Settings
 from consumer import kafka_consumer
 from consumer.errors import MembershipLostError
 from consumer.kafka_consumer import KafkaSource
-from tests.pipeline import Topic, eventually
+from local.waiting import wait_until
+from tests.pipeline import Topic
 
 pytestmark = pytest.mark.integration
 
@@ -36,7 +37,7 @@ def test_member_without_partitions_after_it_had_some_begins_anew(
     """A broker before 4.2 can refuse for ever a member that joins again under its own id (KAFKA-19233)."""
     monkeypatch.setattr(kafka_consumer, "REJOIN_S", 0.3)
     source.subscribe()
-    eventually(lambda: read_until_assigned(source))
+    wait_until(lambda: read_until_assigned(source))
     time.sleep(0.4)  # as long as it has partitions, nothing happens, however little is read
     source.read()
     source._give_up(source._consumer, [TopicPartition(source.topic.name, partition) for partition in (0, 1)])  # noqa: SLF001

@@ -2,10 +2,11 @@
 
 import pytest
 
+from local.waiting import wait_until
 from store.reasons import Reason
 from tests.conftest import StartService
 from tests.corpus.hostile import CASES
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -26,7 +27,7 @@ def test_each_hostile_message_ends_in_the_right_table_and_harms_no_other(
     topic.send(messages)
     topic.send([(b"half", half) for half in halves], partition=0)
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends(), within_s=60)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=60)
 
     valid = [case.expected for case in cases if not isinstance(case.expected, Reason)]
     assert database.lost_and_surplus(good + valid) == ([], [])

@@ -4,8 +4,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from local.schema import apply_schema
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +29,7 @@ def last_offset(database: Database) -> object:
 def restart(start: StartService, topic: Topic, database: Database) -> None:
     """Start a consumer, wait until it has stored what is new, and stop it."""
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends(1), what=consumer.text())
+    wait_until(lambda: database.passed() == topic.ends(1), what=consumer.text())
     assert consumer.stop() == 0
 
 
@@ -79,7 +80,7 @@ def test_last_record_that_kafka_has_compacted_or_deleted_is_no_contradiction(
     restart(start, topic, database)
     for key, row in ((b"same", rows[2]), (b"other", rows[3]), (b"third", rows[4])):  # each in a segment of its own
         topic.send([(key, encode(row))])
-    eventually(lambda: first_offset(topic) > 1, within_s=60, what="compacted")
+    wait_until(lambda: first_offset(topic) > 1, within_s=60, what="compacted")
     restart(start, topic, database)
     topic.send([(b"same", encode(rows[5]))])
     admin = topic.admin

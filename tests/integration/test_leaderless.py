@@ -8,8 +8,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from local.kafka import KafkaServer
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.two_brokers import two_brokers
 
 pytestmark = [pytest.mark.integration]
@@ -19,7 +20,7 @@ def make_groups_on(kafka: KafkaServer) -> None:
     """Have the broker's groups kept on the only broker there is."""
     client = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "first"})
     try:
-        eventually(lambda: has_coordinator(client), 60, "the groups have a coordinator")
+        wait_until(lambda: has_coordinator(client), 60, "the groups have a coordinator")
     finally:
         client.close()
 
@@ -50,10 +51,10 @@ def test_partition_without_a_leader_does_not_hold_up_the_others(
         broker.kill()
         address = {"HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers, "HEARTBEAT_KAFKA__TOPIC": topic.name}
         consumer = start("consumer", **address)
-        eventually(lambda: database.count() == 200, 60, "the partitions that have a leader are stored")
+        wait_until(lambda: database.count() == 200, 60, "the partitions that have a leader are stored")
         warned = [event["event"] for event in consumer.events() if event["level"] == "warning"]
         broker.start()
-        eventually(lambda: database.count() == 300, 60, "the other one is stored once it has a leader")
+        wait_until(lambda: database.count() == 300, 60, "the other one is stored once it has a leader")
 
         assert database.lost_and_surplus(rows) == ([], [])
         assert any("heartbeats[2]" in line and "no leader" in line for line in warned), warned

@@ -8,8 +8,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.errors import OutageError
+from local.waiting import wait_until
 from store.maintenance import Maintenance
-from tests.pipeline import Database, eventually
+from tests.pipeline import Database
 from tests.store import open_maintenance
 
 pytestmark = pytest.mark.integration
@@ -101,7 +102,7 @@ def test_day_in_use_costs_no_count_and_holds_up_no_other_day(
             maintenance.drop_days()
     maintenance.stop()  # the server counts a session's scans when it ends, at the latest
 
-    eventually(
+    wait_until(
         lambda: database.query("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%maint%'") == [(0,)]
     )
     assert database.query(scans, name) == before
@@ -139,4 +140,4 @@ def test_lost_session_is_one_failure(database: Database, maintenance: Maintenanc
 
     assert failed(again(maintenance)) == ["connection"]
     maintenance.steps[0].due = 0.0
-    eventually(lambda: any(log["event"] == "maintenance recovered" for log in again(maintenance)))
+    wait_until(lambda: any(log["event"] == "maintenance recovered" for log in again(maintenance)))

@@ -12,9 +12,11 @@ from psycopg.sql import SQL, Identifier
 from local.errors import LocalServerError
 from local.postgres import PostgresServer
 from local.schema import apply_schema
+from local.service import ROOT
+from local.waiting import wait_until
 from tests.catalog import catalog
 from tests.conftest import StartService
-from tests.pipeline import ROOT, Database, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -81,7 +83,7 @@ def test_older_database_with_rows_becomes_as_a_new_one_and_goes_on(
     topic.send([(b"k", b"broken")] * 5)
     sent = topic.send_heartbeats(300)
     consumer = start("consumer")
-    eventually(lambda: database.count() == len(sent) and len(database.rejected()) == 5)
+    wait_until(lambda: database.count() == len(sent) and len(database.rejected()) == 5)
     assert consumer.stop() == 0
     old = of_version(schema, empty)
     where = {"POSTGRESQL_DATABASE": old.name}
@@ -98,7 +100,7 @@ def test_older_database_with_rows_becomes_as_a_new_one_and_goes_on(
     ]
     sent += topic.send_heartbeats(100, seed=8)
     consumer = start("consumer", **where)
-    eventually(lambda: old.count() == len(sent))
+    wait_until(lambda: old.count() == len(sent))
     assert consumer.stop() == 0
     assert old.lost_and_surplus(sent) == ([], [])
     assert len(old.rejected()) == 5
@@ -157,7 +159,7 @@ def test_upgrade_that_was_killed_goes_on_where_it_stopped(empty: Empty, database
             storing.execute("INSERT INTO heartbeats_touched VALUES (now(), now())")
             upgrade = pool.submit(apply_schema, old.server, old.name)
             kill = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"
-            eventually(lambda: old.query(kill), what="the upgrade waits")
+            wait_until(lambda: old.query(kill), what="the upgrade waits")
             with pytest.raises(LocalServerError, match=r"0002-await-older-rollups\.sql"):
                 upgrade.result()
         assert old.query("SELECT number FROM heartbeat_migrations") == [(1,)]

@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Service, Topic, eventually
+from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
@@ -57,9 +59,9 @@ def test_missing_tables_are_waited_for(start: StartService, topic: Topic, databa
     topic.send_heartbeats(10)
     database.query("ALTER TABLE kafka_topics RENAME TO hidden")
     consumer = start("consumer")
-    eventually(lambda: any("kafka_topics" in line for line in said(consumer)))
+    wait_until(lambda: any("kafka_topics" in line for line in said(consumer)))
     database.query("ALTER TABLE hidden RENAME TO kafka_topics")
-    eventually(lambda: database.count() == 10)
+    wait_until(lambda: database.count() == 10)
 
     assert any(consumer.events("recovered"))
     assert consumer.stop() == 0
@@ -68,19 +70,19 @@ def test_missing_tables_are_waited_for(start: StartService, topic: Topic, databa
 @pytest.mark.parametrize("service", ["producer", "consumer"])
 def test_absent_broker_is_waited_for_and_sigterm_still_ends_it(service: str, start: StartService) -> None:
     process = start(service, HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
-    eventually(lambda: any("cannot look up topic" in line for line in said(process)))
+    wait_until(lambda: any("cannot look up topic" in line for line in said(process)))
 
     assert process.process.poll() is None
-    assert process.stop(within_s=15) == 0
+    assert process.stop(grace_s=15) == 0
 
 
 def test_absent_database_is_waited_for(start: StartService, topic: Topic) -> None:
     topic.create()
     consumer = start("consumer", HEARTBEAT_POSTGRESQL__PORT=str(free_port()))
-    eventually(lambda: any("cannot read the ledger" in line for line in said(consumer)))
+    wait_until(lambda: any("cannot read the ledger" in line for line in said(consumer)))
 
     assert consumer.process.poll() is None
-    assert consumer.stop(within_s=15) == 0
+    assert consumer.stop(grace_s=15) == 0
 
 
 @pytest.mark.parametrize("service", ["producer", "consumer"])
@@ -126,7 +128,7 @@ def test_service_link_of_kubernetes_does_not_stop_a_service(
     consumer = start(
         "consumer", HEARTBEAT_PRODUCER_PORT="tcp://10.0.0.1:9101", HEARTBEAT_CONSUMER_PORT_9102_TCP_ADDR="10.0.0.2"
     )
-    eventually(lambda: database.count() == 3)
+    wait_until(lambda: database.count() == 3)
 
     assert consumer.stop() == 0
 
@@ -141,7 +143,7 @@ def test_password_at_the_wrong_kafka_option_is_not_repeated(
     """Librdkafka repeats a value that it does not take."""
     options = json.dumps({"security.protocol": "ssl", option: SECRET})
     process = start(*arguments, HEARTBEAT_KAFKA__LIBRDKAFKA=options, HEARTBEAT_LOGGING__LEVEL="debug")
-    eventually(lambda: bool(said(process)))
+    wait_until(lambda: bool(said(process)))
     process.end()
 
     assert SECRET not in process.text()
@@ -155,7 +157,7 @@ def test_password_at_the_wrong_libpq_option_is_not_repeated(
     """So does libpq."""
     topic.create()
     process = start(*arguments, HEARTBEAT_POSTGRESQL__LIBPQ=json.dumps({option: SECRET}))
-    eventually(lambda: any("PostgreSQL at" in line for line in said(process)))
+    wait_until(lambda: any("PostgreSQL at" in line for line in said(process)))
     process.end()
 
     assert SECRET not in process.text()
@@ -174,5 +176,5 @@ def test_url_as_host_is_refused_without_its_password(start: StartService, argume
 def test_development_password_at_a_server_of_others_is_warned_of(start: StartService) -> None:
     """It is in the repository; the consumer goes on, since a test system may be meant."""
     process = start("consumer", HEARTBEAT_POSTGRESQL__HOST="192.0.2.1", POSTGRESQL_PASSWORD="consumer")
-    eventually(lambda: any(process.events("consumer started")))
-    eventually(lambda: any(process.events("development password in use")))
+    wait_until(lambda: any(process.events("consumer started")))
+    wait_until(lambda: any(process.events("development password in use")))

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.topic_identity import TopicIdentity
+from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.validation import Decode
 from tests.integration.pausing_store import PausingStore
 from tests.memory import MemoryCheck
-from tests.pipeline import Database, encode, eventually
+from tests.pipeline import Database, encode
 from tests.records import MemoryRecord
 from tests.store import open_store
 
@@ -121,7 +122,7 @@ def test_refresh_that_meets_a_day_being_dropped_keeps_its_rollups(database: Data
             refreshing = threading.Thread(target=database.query, args=("SELECT refresh_rollups()",))
             refreshing.start()
             waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'heartbeats_per_minute'::regclass"
-            eventually(lambda: gate.execute(waits).fetchone() == (1,))
+            wait_until(lambda: gate.execute(waits).fetchone() == (1,))
             assert dropping.execute(f"SELECT {drop}".encode()).fetchone() == (None,)
         refreshing.join(10)
         assert database.query(rollup) == [(1,)]

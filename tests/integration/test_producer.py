@@ -10,10 +10,12 @@ from datetime import timedelta
 import pytest
 
 from local.kafka import KafkaServer
+from local.service import Service
+from local.waiting import wait_until
 from store.reasons import Reason
 from store.validation import Decode
 from tests.conftest import StartService
-from tests.pipeline import Service, Topic, eventually
+from tests.pipeline import Topic, start_service
 from tests.sent import Sent, by_customer, check_order, read_topic
 
 pytestmark = pytest.mark.integration
@@ -26,7 +28,7 @@ def total(producer: Service) -> int:
 
 def stop_at(producer: Service, messages: int) -> dict[str, int]:
     """Stop it once so many are acknowledged; what it says at the end."""
-    eventually(lambda: total(producer) >= messages, what=f"{messages} messages sent")
+    wait_until(lambda: total(producer) >= messages, what=f"{messages} messages sent")
     assert producer.stop() == 0
     [stopped] = producer.events("producer stopped")
     return stopped
@@ -43,7 +45,7 @@ def ordinary_run(
         "HEARTBEAT_KAFKA__TOPIC": topic.name,
         "HEARTBEAT_PRODUCER__METRICS_PORT": "0",
     }
-    producer = Service(["producer"], settings, tmp_path_factory.mktemp("producer") / "log")
+    producer = start_service(["producer"], settings, tmp_path_factory.mktemp("producer") / "log")
     try:
         return stop_at(producer, 5000), read_topic(topic)
     finally:
@@ -135,7 +137,7 @@ def test_small_queue_holds_the_generator_back(start: StartService, topic: Topic)
 def test_too_many_customers_are_skipped_with_a_number(start: StartService, topic: Topic) -> None:
     """A million readings in a tenth of a second are too many for any core; the rest goes on in order."""
     producer = start("producer", HEARTBEAT_PRODUCER__CUSTOMERS="1000000", HEARTBEAT_PRODUCER__INTERVAL_S="0.1")
-    eventually(lambda: [event for event in producer.events() if "readings skipped" in event["event"]])
+    wait_until(lambda: [event for event in producer.events() if "readings skipped" in event["event"]])
     stopped = stop_at(producer, 1)
 
     assert stopped["skipped"] > 0
@@ -144,7 +146,7 @@ def test_too_many_customers_are_skipped_with_a_number(start: StartService, topic
 
 def test_ctrl_c_stops_it_as_well(start: StartService, topic: Topic) -> None:
     producer = start("producer")
-    eventually(lambda: total(producer) > 0)
+    wait_until(lambda: total(producer) > 0)
     producer.send_signal(signal.SIGINT)
 
     assert producer.wait(10) == 0
@@ -156,7 +158,7 @@ def test_metrics_agree_with_the_log(start: StartService) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     producer = start("producer", HEARTBEAT_PRODUCER__METRICS_PORT=str(port))
-    eventually(lambda: total(producer) > 0)
+    wait_until(lambda: total(producer) > 0)
 
     def read(path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
@@ -169,5 +171,5 @@ def test_metrics_agree_with_the_log(start: StartService) -> None:
         return float(line.split()[1])
 
     assert read("/healthz") == "ok\n"
-    assert eventually(lambda: delivered() in {event["total"] for event in producer.events("Sent")})
+    assert wait_until(lambda: delivered() in {event["total"] for event in producer.events("Sent")})
     assert "heartbeat_producer_skipped_total 0.0" in read("/metrics")

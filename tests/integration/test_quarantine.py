@@ -5,8 +5,9 @@ from typing import Final
 
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +83,7 @@ def test_flood_of_junk_is_bounded_while_good_rows_are_stored(
     good = heartbeats(300)
     topic.send((os.urandom(10), os.urandom(JUNK)) if n % 3 else (None, encode(good[n])) for n in range(300))
     consumer = start("consumer", HEARTBEAT_CONSUMER__REJECTED_MAX_BYTES=str(LEAST), HEARTBEAT_CONSUMER__MAX_BATCH="20")
-    eventually(lambda: database.passed() == topic.ends(), within_s=60)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=60)
     ((count, _, size),) = database.query(SIZE)
 
     assert database.lost_and_surplus(good[::3]) == ([], [])
@@ -102,7 +103,7 @@ def test_long_key_is_cut_like_a_payload(start: StartService, topic: Topic, datab
     topic.send([(b"k" * 1000, b"x"), (b"", b"x"), (None, b"x"), (b"k" * 1000, late)])
     database.query("ALTER TABLE heartbeats ADD CONSTRAINT nothing CHECK (false) NOT VALID")
     start("consumer", HEARTBEAT_CONSUMER__MAX_PAYLOAD_BYTES="200")
-    eventually(lambda: database.passed() == {0: 4})
+    wait_until(lambda: database.passed() == {0: 4})
     database.query("ALTER TABLE heartbeats DROP CONSTRAINT nothing")
 
     assert [key for _, key, _ in database.rejected()] == [b"k" * 200, b"", None, b"k" * 200]

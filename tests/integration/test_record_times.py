@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Row, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -45,7 +46,7 @@ def test_senders_record_times_condemn_no_event(start: StartService, topic: Topic
     send_with_times(topic, good, RECORD_TIMES_MS)
     send_with_times(topic, future, RECORD_TIMES_MS[:3])
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
 
     assert database.lost_and_surplus(good) == ([], [])
     assert database.query(
@@ -62,7 +63,7 @@ def test_replay_frees_what_a_senders_record_time_condemned(
     good = heartbeats(100, start=datetime.now(UTC) + timedelta(seconds=20))
     topic.send((row[0].encode(), encode(row)) for row in good)
     start("consumer", HEARTBEAT_CONSUMER__MAX_FUTURE_S="0")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     assert database.count() == 0
     database.query(
         "UPDATE rejected_heartbeats SET appended_at = to_timestamp(id % 3 * extract(epoch FROM now()) / 1000)"
@@ -82,7 +83,7 @@ def test_replay_believes_a_brokers_time_whatever_the_clock_says(
     topic.create()
     topic.send((row[0].encode(), encode(row)) for row in heartbeats(10, start=datetime.now(UTC) + timedelta(days=2)))
     start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     database.query("UPDATE rejected_heartbeats SET rejected_at = now() + interval '10 days'")
     replay = start("consumer", "replay")
 

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Row, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -20,7 +21,7 @@ def quarantined(start: StartService, topic: Topic, database: Database) -> list[R
     topic.send((row[0].encode(), encode(row)) for row in rows)
     topic.send([(b"k", b"broken")] * 10)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     consumer.stop()
     assert database.count() == 0
     return rows
@@ -71,7 +72,7 @@ def test_cut_payload_is_never_replayed(start: StartService, topic: Topic, databa
     row = heartbeats(1)[0]
     topic.send([(None, encode(row) + b"x")])
     consumer = start("consumer", HEARTBEAT_CONSUMER__MAX_PAYLOAD_BYTES=str(len(encode(row))))
-    eventually(lambda: database.passed() == {0: 1})
+    wait_until(lambda: database.passed() == {0: 1})
     consumer.stop()
     replay = start("consumer", "replay")
 

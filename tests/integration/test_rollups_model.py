@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from common.topic_identity import TopicIdentity
+from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
 from store.validation import Decode
 from tests.fault.crashing_store import CrashError
 from tests.integration.pausing_store import PausingStore
 from tests.memory import MemoryCheck
-from tests.pipeline import Database, eventually
+from tests.pipeline import Database
 from tests.records import MemoryRecord
 from tests.store import open_store
 
@@ -198,7 +199,7 @@ class Rollups(RuleBasedStateMachine):
         with self.database.connect() as gate, gate.transaction():
             gate.execute(HOLD_UP[table].encode())
             refreshing.start()
-            eventually(lambda: not refreshing.is_alive() or gate.execute(HELD_UP, [table]).fetchone() == (1,), 10)
+            wait_until(lambda: not refreshing.is_alive() or gate.execute(HELD_UP, [table]).fetchone() == (1,), 10)
             self._write(self.owners[number], self._read(self.owners[number], readings))
         refreshing.join(10)
 

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.errors import OutageError
+from local.waiting import wait_until
 from store.maintenance import Maintenance
 from store.steps import Done
 from tests.conftest import StartService
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.store import open_maintenance
 
 pytestmark = pytest.mark.integration
@@ -97,7 +98,7 @@ def test_rollups_equal_the_rows_after_late_repeated_and_crashing_batches(
         )
         crashing.wait()
         consumer = start("consumer")
-        eventually(lambda: database.passed() == topic.ends())
+        wait_until(lambda: database.passed() == topic.ends())
         consumer.stop()
         make_notes_old(database)
         refresh(maintenance)
@@ -152,7 +153,7 @@ def test_retention_drops_what_it_must_tallies_it_and_nothing_else(
     topic.send([(b"k", b"broken")] * 3)
     database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 8)")
     consumer = start("consumer")
-    eventually(lambda: database.passed() == topic.ends())
+    wait_until(lambda: database.passed() == topic.ends())
     consumer.stop()
     database.query(AGE_ONE_REJECTED)
 
@@ -177,7 +178,7 @@ def test_partitions_and_retention_do_not_hold_up_two_consumers_at_full_speed(
         insert(database, now - ago * DAY)
     sent = topic.send_heartbeats(60_000)
     consumers = [start("consumer") for _ in range(2)]
-    eventually(lambda: database.count() > 5000)
+    wait_until(lambda: database.count() > 5000)
     maintenance_done = 0
 
     def tended() -> bool:
@@ -191,8 +192,8 @@ def test_partitions_and_retention_do_not_hold_up_two_consumers_at_full_speed(
         maintenance_done += 1
         return maintenance_done >= 2
 
-    eventually(tended)
-    eventually(lambda: database.passed() == topic.ends(), within_s=60)
+    wait_until(tended)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=60)
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert all(consumer.stop() == 0 for consumer in consumers)
@@ -203,6 +204,6 @@ def test_consumer_tends_the_storage_by_itself(start: StartService, topic: Topic,
     topic.create()
     database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 20)")
     consumer = start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="7")
-    eventually(lambda: any(consumer.events("partition dropped")))
+    wait_until(lambda: any(consumer.events("partition dropped")))
 
     assert consumer.stop() == 0

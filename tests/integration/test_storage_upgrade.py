@@ -6,7 +6,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from local.schema import apply_schema
-from tests.pipeline import Database, eventually
+from local.waiting import wait_until
+from tests.pipeline import Database
 
 pytestmark = pytest.mark.integration
 
@@ -82,7 +83,7 @@ def test_an_older_refresh_rests_while_the_tables_that_it_lacks_are_filled(databa
         with older.transaction():
             older.execute("SELECT refresh_rollups()")
             upgrade = pool.submit(apply_schema, database.server, database.name)
-            eventually(lambda: database.query("SELECT pid FROM pg_locks WHERE NOT granted"), what="the upgrade waits")
+            wait_until(lambda: database.query("SELECT pid FROM pg_locks WHERE NOT granted"), what="the upgrade waits")
             rested = database.query("SELECT refresh_rollups()")
         upgrade.result()
 

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 from common.runtime import StopFlag
 from common.settings import Kafka, Producer, Settings
 from common.topic import Topic, TopicState, ensure_topic
+from local.waiting import wait_until
 from producer import topic_watch
 from producer.kafka_producer import KafkaSender
 from tests import pipeline
-from tests.pipeline import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -38,7 +38,7 @@ def test_new_topic_takes_messages_once_it_is_ensured(topic: pipeline.Topic) -> N
 def test_partition_that_is_not_there_has_no_leader(topic: pipeline.Topic) -> None:
     topic.create(3)
     kafka = Kafka(bootstrap_servers=topic.server.bootstrap_servers, topic=topic.name)
-    eventually(lambda: Topic(kafka).is_led(3))
+    wait_until(lambda: Topic(kafka).is_led(3))
 
     assert not Topic(kafka).is_led(4)
 
@@ -50,14 +50,14 @@ def test_added_partitions_do_not_ask_for_a_new_client(topic: pipeline.Topic, mon
     watch = topic_watch.TopicWatch(kafka, StopFlag(), ensure_topic(kafka, StopFlag()))
     admin = topic.admin  # kept: answers to a client that is gone never come
     admin.create_partitions([NewPartitions(topic.name, 3)])[topic.name].result()
-    eventually(lambda: partitions(kafka) == 3)
+    wait_until(lambda: partitions(kafka) == 3)
     watch._look()  # noqa: SLF001 - `look` does the same in a thread, whose end cannot be waited for
 
     assert not watch.wants_new_client(is_stuck=True)
 
     topic.delete()
     topic.create(3)
-    eventually(lambda: partitions(kafka) == 3)
+    wait_until(lambda: partitions(kafka) == 3)
     watch._look()  # noqa: SLF001
     time.sleep(0.01)
 

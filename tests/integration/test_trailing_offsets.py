@@ -3,8 +3,9 @@
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
+from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.pipeline import Database, Row, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Row, Topic, encode, heartbeats
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ def delete_up_to(topic: Topic, offset: int) -> None:
             return False
         return True
 
-    eventually(delete, what="records deleted")
+    wait_until(delete, what="records deleted")
 
 
 def test_marker_at_the_end_is_skipped_without_waiting_for_another_record(
@@ -45,12 +46,12 @@ def test_marker_at_the_end_is_skipped_without_waiting_for_another_record(
     rows = heartbeats(10)
     consumer = start("consumer")
     send_transaction(topic, rows, commit=True)
-    eventually(lambda: database.passed() == {0: 11})
+    wait_until(lambda: database.passed() == {0: 11})
 
     assert database.lost_and_surplus(rows) == ([], [])
     assert database.query("SELECT stored, rejected, skipped FROM kafka_ledger") == [(10, 0, 1)]
     more = topic.send_heartbeats(5, seed=9)
-    eventually(lambda: database.passed() == {0: 16})
+    wait_until(lambda: database.passed() == {0: 16})
     assert database.lost_and_surplus(rows + more) == ([], [])
     assert consumer.stop() == 0
     verify = start("consumer", "verify", "--full")
@@ -64,12 +65,12 @@ def test_aborted_tail_is_skipped_and_may_be_deleted(start: StartService, topic: 
     rows = topic.send_heartbeats(10)
     consumer = start("consumer")
     send_transaction(topic, heartbeats(1000, seed=8), commit=False)
-    eventually(lambda: database.passed() == {0: 1011})
+    wait_until(lambda: database.passed() == {0: 1011})
     assert consumer.stop() == 0
     delete_up_to(topic, 1011)
     again = start("consumer")
     more = topic.send_heartbeats(5, seed=9)
-    eventually(lambda: database.passed() == {0: 1016})
+    wait_until(lambda: database.passed() == {0: 1016})
 
     assert database.lost_and_surplus(rows + more) == ([], [])
     assert database.query("SELECT stored, rejected, skipped, expired FROM kafka_ledger") == [(15, 0, 1001, 0)]
@@ -84,7 +85,7 @@ def test_tail_that_retention_removed_before_anybody_read_it_is_not_passed_in_sil
     topic.create(partitions=1)
     topic.send_heartbeats(10)
     consumer = start("consumer")
-    eventually(lambda: database.passed() == {0: 10})
+    wait_until(lambda: database.passed() == {0: 10})
     assert consumer.stop() == 0
     send_transaction(topic, heartbeats(20, seed=8), commit=True)
     delete_up_to(topic, 31)
@@ -104,10 +105,10 @@ def test_open_transaction_is_not_passed(start: StartService, topic: Topic, datab
         producer.produce(topic.name, encode(row), partition=0)
     producer.flush(20)
     start("consumer")
-    eventually(lambda: database.passed() == {0: 10})
+    wait_until(lambda: database.passed() == {0: 10})
     after = topic.send_heartbeats(3, seed=6)
     producer.commit_transaction(20)
-    eventually(lambda: database.passed() == {0: 21})
+    wait_until(lambda: database.passed() == {0: 21})
 
     assert database.lost_and_surplus(rows + pending + after) == ([], [])
     assert database.query("SELECT stored, skipped FROM kafka_ledger") == [(20, 1)]

@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.pipeline import Service
+from local.service import Service
 from tests.soak.faults import FAULTS, Fault
 from tests.soak.system import System
 from tests.soak.watch import PARTITIONS, Watch
@@ -142,7 +142,7 @@ def main() -> int:
                 system.check()
             torment(system, watch, figures, seconds=given.seconds, seed=given.seed)
             good = settle(system, watch)
-    except AssertionError as error:
+    except (AssertionError, TimeoutError) as error:
         print(f"FAILED: {error}")
         good = False
     figures.show()

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from local.postgres import PostgresServer
+from local.service import Service
 from tests.conftest import StartService, clone_database
-from tests.pipeline import Database, Service
+from tests.pipeline import Database
 
 collect_ignore_glob = [] if find_spec("pyspark") else ["test_*"]  # `make spark-test` installs it
 

@@ -2,10 +2,11 @@
 
 import pytest
 
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.corpus.hostile import CASES
 from tests.integration.test_record_times import RECORD_TIMES_MS, SENDERS_CLOCKS, send_with_times
-from tests.pipeline import Database, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.spark.conftest import StartSpark
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark, pytest.mark.timeout(300)]
@@ -41,7 +42,7 @@ def test_hostile_corpus_becomes_the_same_rows_in_both_engines(
     start("consumer")
     start_spark(POSTGRESQL_DATABASE=other_database.name, HEARTBEAT_CONSUMER__MAX_BATCH="1000")
     for one in (database, other_database):
-        eventually(lambda: one.passed() == topic.ends(), within_s=120)  # noqa: B023
+        wait_until(lambda: one.passed() == topic.ends(), within_s=120)  # noqa: B023
 
     for table in TABLES:
         assert database.query(table) == other_database.query(table)
@@ -57,6 +58,6 @@ def test_senders_record_times_condemn_no_event_in_spark_either(
     sent = heartbeats(100)
     send_with_times(topic, sent, RECORD_TIMES_MS)
     start_spark()
-    eventually(lambda: database.passed() == topic.ends(), within_s=200)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=200)
 
     assert database.lost_and_surplus(sent) == ([], [])

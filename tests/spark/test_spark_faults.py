@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 import psutil
 import pytest
 
+from local.service import Service
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.log_segment import flip_bit, send_batch
-from tests.pipeline import Database, Service, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Topic, encode, heartbeats
 from tests.spark.conftest import StartSpark
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark, pytest.mark.timeout(400)]
@@ -60,12 +62,12 @@ def part_of(service: Service, words: str) -> psutil.Process:
                     return child
         return None
 
-    return eventually(find, what=words)  # type: ignore[return-value]  # eventually gives what is not None
+    return wait_until(find, what=words)  # type: ignore[return-value]  # wait_until gives what is not None
 
 
 def stored_more(database: Database) -> None:
     before = database.count()
-    eventually(lambda: database.count() > before, within_s=START_S, what="storing again")
+    wait_until(lambda: database.count() > before, within_s=START_S, what="storing again")
 
 
 def test_random_kills_of_driver_java_and_workers_lose_and_repeat_nothing(
@@ -86,10 +88,10 @@ def test_random_kills_of_driver_java_and_workers_lose_and_repeat_nothing(
             else:
                 part_of(spark, victim).send_signal(signal.SIGKILL)
             if victim != "pyspark.daemon":  # without a worker it goes on by itself; without Java it ends, to be started
-                assert spark.wait(START_S) in (-signal.SIGKILL, 1, 2)  # 2: Java died before it was ready
+                assert spark.wait(START_S) in (128 + signal.SIGKILL, 1, 2)  # 2: Java died before it was ready
                 spark = start_spark()
             stored_more(database)
-    eventually(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert spark.stop() == 0
@@ -105,14 +107,14 @@ def test_engines_take_turns_in_the_middle_of_a_stream(
         consumer = start("consumer")
         stored_more(database)
         spark = start_spark()
-        eventually(lambda: next(spark.events("Stored"), None), within_s=START_S, what="Spark works beside the consumer")
+        wait_until(lambda: next(spark.events("Stored"), None), within_s=START_S, what="Spark works beside the consumer")
         assert consumer.stop() == 0
         stored_more(database)
         consumer = start("consumer")
-        eventually(lambda: next(consumer.events("Stored"), None), what="the consumer stores beside Spark")
+        wait_until(lambda: next(consumer.events("Stored"), None), what="the consumer stores beside Spark")
         assert spark.stop() == 0
         stored_more(database)
-    eventually(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert start("consumer", "verify", "--full").wait() == 0
@@ -125,30 +127,30 @@ def test_outages_and_a_missing_table_are_waited_out_and_refused_rows_cost_only_t
     topic.create()
     database.query("ALTER TABLE kafka_topics RENAME TO hidden")
     spark = start_spark()
-    eventually(lambda: "kafka_topics" in spark.text() and "hint" in spark.text(), what="it says what is missing")
+    wait_until(lambda: "kafka_topics" in spark.text() and "hint" in spark.text(), what="it says what is missing")
     database.query("ALTER TABLE hidden RENAME TO kafka_topics")
     rows = topic.send_heartbeats(1000)
-    eventually(lambda: database.passed() == topic.ends(), within_s=START_S)
-    eventually(lambda: any(spark.events("recovered")), what="it says that it is over")
+    wait_until(lambda: database.passed() == topic.ends(), within_s=START_S)
+    wait_until(lambda: any(spark.events("recovered")), what="it says that it is over")
 
     database.query("ALTER TABLE heartbeats RENAME COLUMN heart_rate TO pulse")
     topic.send((row[0].encode(), encode(row)) for row in heartbeats(100, seed=8))
-    eventually(lambda: "heart_rate" in spark.text(), what="it says which column is missing")
+    wait_until(lambda: "heart_rate" in spark.text(), what="it says which column is missing")
     database.query("ALTER TABLE heartbeats RENAME COLUMN pulse TO heart_rate")
-    eventually(lambda: database.passed() == topic.ends(), within_s=START_S)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=START_S)
     assert database.count() == 1100
 
     database.query("ALTER TABLE heartbeats ADD CHECK (customer_id <> 'CUST-000013') NOT VALID")
     rows = heartbeats(1000, seed=9)
     topic.send((row[0].encode(), encode(row)) for row in rows)
-    eventually(lambda: database.passed() == topic.ends(), within_s=START_S)
+    wait_until(lambda: database.passed() == topic.ends(), within_s=START_S)
     assert database.count() == 1100 + 990
     assert {key for _, key, _ in database.rejected()} == {b"CUST-000013"}
 
     topic.delete()
     topic.create(partitions=2)
     topic.send_heartbeats(500, seed=10)
-    eventually(lambda: database.count() + len(database.rejected()) == 2600, within_s=START_S, what="the new topic")
+    wait_until(lambda: database.count() + len(database.rejected()) == 2600, within_s=START_S, what="the new topic")
     assert database.query("SELECT count(*) FROM kafka_topics") == [(2,)]
 
     with database.connect() as admin:  # as a restart of the database does
@@ -157,7 +159,7 @@ def test_outages_and_a_missing_table_are_waited_out_and_refused_rows_cost_only_t
             (database.name,),
         )
     topic.send_heartbeats(500, seed=11)
-    eventually(lambda: database.passed() == topic.ends(2), within_s=START_S)
+    wait_until(lambda: database.passed() == topic.ends(2), within_s=START_S)
     assert spark.stop() == 0
     assert "Traceback" not in spark.text()
     assert start("consumer", "verify", "--full").wait() == 0
@@ -174,10 +176,10 @@ def test_corrupt_batch_is_named_with_the_way_past_it(
     flip_bit(topic, 10, at=61 + 20)
     spark = start_spark()
     said = f"cannot read topic {topic.name}, partition 0, at offset 10: the batch is corrupt"
-    eventually(lambda: any(spark.events(said)), within_s=2 * START_S)
+    wait_until(lambda: any(spark.events(said)), within_s=2 * START_S)
     spark.stop()
     start("consumer")
-    eventually(lambda: database.passed() == {0: 30})
+    wait_until(lambda: database.passed() == {0: 30})
 
     assert "python -m consumer" in next(spark.events(said))["hint"]
     assert database.lost_and_surplus(groups[0] + groups[2]) == ([], [])

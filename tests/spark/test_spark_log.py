@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from local.kafka import KafkaServer
+from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.cut_log import keep_copy, restore_copy
-from tests.pipeline import Database, Row, Topic, encode, eventually, heartbeats
+from tests.pipeline import Database, Row, Topic, encode, heartbeats
 from tests.spark.conftest import StartSpark
 
 pytestmark = [pytest.mark.integration, pytest.mark.spark, pytest.mark.timeout(800)]
@@ -42,16 +43,16 @@ def test_offsets_without_a_record_at_the_end_of_the_log_are_passed(
     send(rows[:20])
     producer.commit_transaction(20)
     spark = start_spark()
-    eventually(lambda: database.passed() == {0: 21, 1: 0}, within_s=START_S, what="the marker is passed")
+    wait_until(lambda: database.passed() == {0: 21, 1: 0}, within_s=START_S, what="the marker is passed")
     send(rows[20:40])
     producer.abort_transaction(20)
-    eventually(lambda: database.passed() == {0: 42, 1: 0}, within_s=START_S, what="the aborted records are passed")
+    wait_until(lambda: database.passed() == {0: 42, 1: 0}, within_s=START_S, what="the aborted records are passed")
     send(rows[40:])
     topic.send([(None, encode(rows[20]))], partition=1)
-    eventually(lambda: database.passed()[1] == 1, within_s=START_S, what="the other partition goes on")
+    wait_until(lambda: database.passed()[1] == 1, within_s=START_S, what="the other partition goes on")
     assert database.passed()[0] == 42
     producer.commit_transaction(20)
-    eventually(
+    wait_until(
         lambda: database.passed() == topic.ends(2), within_s=START_S, what="the open transaction's records are stored"
     )
 
@@ -72,14 +73,14 @@ def test_log_that_was_cut_and_has_grown_again_stops_spark(
     topic.create(partitions=1)
     rows = topic.send_heartbeats(100)
     spark = start_spark(**where)
-    eventually(lambda: database.count() == 100, within_s=START_S)
+    wait_until(lambda: database.count() == 100, within_s=START_S)
     keep_copy(own_kafka)
     rows += topic.send_heartbeats(50, seed=8)
-    eventually(lambda: database.count() == 150, within_s=START_S)
-    os.killpg(spark.process.pid, signal.SIGSTOP)
+    wait_until(lambda: database.count() == 150, within_s=START_S)
+    os.killpg(os.getpgid(spark.process.pid), signal.SIGSTOP)
     restore_copy(own_kafka)
     topic.send_heartbeats(80, seed=9)
-    os.killpg(spark.process.pid, signal.SIGCONT)
+    os.killpg(os.getpgid(spark.process.pid), signal.SIGCONT)
 
     assert spark.wait(START_S) == 3
     again = start_spark(**where)

@@ -5,7 +5,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.pipeline import Topic, eventually
+from local.waiting import wait_until
+from tests.pipeline import Topic
 from tests.spark.conftest import StartSpark
 from tests.spark.test_spark_log import START_S
 
@@ -16,7 +17,7 @@ def test_page_stops_no_job(start_spark: StartSpark, topic: Topic) -> None:
     """It asks nobody for a password, and by default it has a link that kills each running job."""
     topic.create()
     spark = start_spark()
-    (ready,) = eventually(lambda: list(spark.events("spark ready")), START_S, "Spark")
+    (ready,) = wait_until(lambda: list(spark.events("spark ready")), START_S, "Spark")
     page = ready["ui"].removeprefix("http://")
     with urlopen(f"http://{page}/api/v1/applications", timeout=30) as answer:
         (application,) = json.load(answer)

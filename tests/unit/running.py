@@ -1,7 +1,6 @@
 """A worker that runs in a thread of its own, on ends in memory."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Final, Self
 
@@ -9,10 +8,12 @@ from common.errors import HeartbeatError, OutageError, TopicReplacedError
 from common.event import MAX_FUTURE
 from common.telemetry import Health
 from consumer.worker import Worker
+from local.waiting import wait_until
 from store.validation import Decode
 from tests.memory import MemorySource, MemoryStore, MemoryTopic
 
 DEADLINE_S: Final = 10
+LOOK_S: Final = 0.001
 # The loop's own times, a hundredth or so: the proportions are what is tested.
 TIMES_S: Final = {
     "consumer.worker.PATIENCE_S": 0.01, "consumer.worker.DRAIN_S": 5.0, "consumer.worker.REVOKE_S": 5.0,
@@ -61,14 +62,6 @@ class Gate:
     def open(self) -> None:
         """Let everybody pass, now and later."""
         self._opened.set()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition; fail if it does not come true in time."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        threading.Event().wait(0.001)
 
 
 class SeenStop:
@@ -135,7 +128,7 @@ class Running:
     @property
     def source(self) -> MemorySource:
         """The membership of now."""
-        wait_until(lambda: bool(self.sources) or self._error is not None)
+        wait_until(lambda: bool(self.sources) or self._error is not None, DEADLINE_S, every_s=LOOK_S)
         return self.sources[-1]
 
     @property
@@ -145,7 +138,7 @@ class Running:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait for a condition while the loop runs."""
-        wait_until(lambda: self.has_ended or condition())
+        wait_until(lambda: self.has_ended or condition(), DEADLINE_S, every_s=LOOK_S)
         if self._error is not None:
             raise self._error
 

@@ -1,8 +1,9 @@
 """What the demo shows and how it reads its services, without the servers."""
 
 import io
+import json
 import logging
-import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,11 +12,12 @@ import pytest
 from rich.console import Console
 
 from common.errors import ConfigError
-from demo import run, services, view
+from demo import run, view
 from demo.figures import Figures
 from demo.progress import progress
-from demo.services import Service
 from local.errors import LocalServerError
+from local.service import Service, readable
+from local.waiting import wait_until
 
 SCENE = view.Scene(
     seconds=61.4,
@@ -31,7 +33,22 @@ SCENE = view.Scene(
     ),
     addresses=("Kafka       127.0.0.1:9094", "PostgreSQL  psql -h localhost"),
 )
+Speaking = Callable[[str], Service]
 NOTHING_YET = view.Scene(0.0, {}, {}, Figures(), ())
+
+
+@pytest.fixture
+def speaking(tmp_path: Path) -> Iterator[Speaking]:
+    """Give a function that starts a Python program as a service."""
+    started: list[Service] = []
+
+    def start(code: str) -> Service:
+        started.append(Service("speaker", ("-c", code), {}, tmp_path / "speaker.log"))
+        return started[-1]
+
+    yield start
+    for service in started:
+        service.end()
 
 
 def drawn(scene: view.Scene) -> str:
@@ -94,10 +111,10 @@ def test_customer_is_shown_as_text_whatever_the_name_holds() -> None:
     assert "A\\x1b[2J" in "".join(lines)
 
 
-def test_words_of_a_service_are_shown_as_text() -> None:
+def test_words_of_a_service_are_shown_as_text(speaking: Speaking) -> None:
     """They hold what PostgreSQL said of a row, and JSON's escapes are undone by then."""
     service = speaking("""print('{"event": "refused", "row": "A\\\\u001b[2J\\\\u202e"}\\nraw \\x1b[2J')""")
-    service._child.wait(10)  # noqa: SLF001 - nobody else needs to wait for a service's own end
+    service.wait(10)
 
     with pytest.raises(LocalServerError) as caught:
         service.check()
@@ -121,46 +138,39 @@ def test_age_is_shown_in_a_unit_that_fits(age_s: float, shown: str) -> None:
 
 def test_event_of_a_service_is_one_readable_line() -> None:
     """Whoever reads why a service ended wants its words, not its JSON."""
-    fields = {"level": "error", "timestamp": "t", "service": "consumer", "hint": "Do this."}
+    event = {"event": "cannot do it", "level": "error", "timestamp": "t", "service": "consumer", "hint": "Do this."}
 
-    assert services.readable("cannot do it", fields) == "error: cannot do it hint=Do this."
-
-
-def speaking(code: str) -> Service:
-    """Start a Python program as a service."""
-    return Service("speaker", ("-c", code), {}, keep_fds=[])
+    assert readable(json.dumps(event)) == "error: cannot do it hint=Do this."
 
 
-def test_events_are_heard_and_grow_old() -> None:
+def test_latest_event_is_current_or_none(speaking: Speaking) -> None:
     """A rate of ten seconds ago is not the rate of now."""
     service = speaking(
         """
-import json, time
+import datetime, json, time
+def say(**event):
+    event["timestamp"] = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
+    print(json.dumps(event), flush=True)
 print("not JSON", flush=True)
 print("[1]", flush=True)
-print(json.dumps({"event": "Sent", "rate_per_s": 5, "level": "info"}), flush=True)
+say(event="Sent", rate_per_s=4)
+say(event="Sent", rate_per_s=5, level="info")
 time.sleep(600)
 """
     )
-    try:
-        deadline = time.monotonic() + 10
-        while not service.latest("Sent"):
-            assert time.monotonic() < deadline
-            service.check()
+    wait_until(lambda: service.latest("Sent").get("rate_per_s") == 5)
 
-        assert service.latest("Sent")["rate_per_s"] == 5
-        assert service.latest("Stored") == {}
-        assert service.said() == "\n    not JSON\n    [1]\n    info: Sent rate_per_s=5"
-        while service.latest("Sent"):
-            assert time.monotonic() < deadline
-    finally:
-        service.stop()
+    assert service.latest("Stored") == {}
+    assert [event["rate_per_s"] for event in service.events("Sent")] == [4, 5]
+    assert service.said().startswith("\n    not JSON\n    [1]\n    : Sent rate_per_s=4\n    info: Sent rate_per_s=5")
+    wait_until(lambda: not service.latest("Sent"))
+    service.check()
 
 
-def test_service_that_ended_by_itself_says_why() -> None:
+def test_service_that_ended_by_itself_says_why(speaking: Speaking) -> None:
     """The person reads the service's own last words and its exit code."""
     service = speaking('print(\'{"event": "cannot go on", "level": "error"}\'); raise SystemExit(2)')
-    service._child.wait(10)  # noqa: SLF001 - nobody else needs to wait for a service's own end
+    service.wait(10)
 
     with pytest.raises(LocalServerError, match=r"the speaker ended by itself, exit code 2;.*\n    error: cannot go on"):
         service.check()

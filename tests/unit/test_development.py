@@ -4,7 +4,7 @@ import pytest
 from dotenv import dotenv_values
 
 from common.development import DEVELOPMENT_PASSWORDS, is_exposed
-from tests.pipeline import ROOT
+from local.service import ROOT
 
 
 def test_known_passwords_are_those_of_the_env_file() -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from local.child import Child
 from local.errors import LocalServerError
+from local.waiting import wait_until
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 DEAF = [
@@ -50,19 +50,9 @@ def is_alive(pid: int) -> bool:
     return False
 
 
-def wait_until(condition: Callable[[], bool], deadline_s: float = 10) -> bool:
-    """Tell whether the condition came true in time."""
-    deadline = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
 def lines_of(path: Path) -> list[str]:
     """Wait for the first line of a child's output."""
-    assert wait_until(lambda: path.exists() and path.read_bytes().endswith(b"\n")), "the child said nothing"
+    wait_until(lambda: path.exists() and path.read_bytes().endswith(b"\n"), 10, "the child's first line")
     return path.read_text().splitlines()
 
 
@@ -164,7 +154,7 @@ def test_child_is_gone_after_its_parent(
 
     process.send_signal(number)
 
-    assert wait_until(lambda: not any(map(is_alive, pids))), f"still there: {[pid for pid in pids if is_alive(pid)]}"
+    wait_until(lambda: not any(map(is_alive, pids)), 10, f"the end of {pids}")
 
 
 @pytest.mark.fault
@@ -180,7 +170,7 @@ def test_child_is_gone_after_its_supervisor(
 
     os.kill(supervisor, signal.SIGKILL)
 
-    assert wait_until(lambda: not is_alive(child))
+    wait_until(lambda: not is_alive(child), 10)
 
 
 @pytest.mark.fault
@@ -201,7 +191,7 @@ def test_forked_copy_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> No
         process.wait()
 
         assert is_alive(copy)
-        assert wait_until(lambda: not is_alive(child))
+        wait_until(lambda: not is_alive(child), 10)
     finally:
         os.kill(copy, signal.SIGKILL)
         process.stdout.close()

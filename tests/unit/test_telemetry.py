@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from common import telemetry
 from common.errors import ConfigError
 from common.telemetry import HEALTHY_FOR_S, MAX_CONNECTIONS, Health, serve
+from local.service import ROOT
 from store.metrics import STORED
-from tests.pipeline import ROOT
 
 HOST: Final = "127.0.0.1"
 STORING: Final = {
