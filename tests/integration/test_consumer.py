@@ -138,6 +138,23 @@ def test_kafka_is_shown_the_offsets_but_never_asked_for_them(
     assert database.count() == 1200
 
 
+def test_consumer_of_another_group_goes_on_where_the_ledger_stands(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """So a group that Kafka cannot repair can be left behind."""
+    topic.create(partitions=2)
+    sent = heartbeats(300, seed=5)
+    topic.send((None, encode(row)) for row in sent[:200])
+    first = start("consumer")
+    wait_until(lambda: database.count() == 200)
+    assert first.stop() == 0
+    topic.send((None, encode(row)) for row in sent[200:])
+    start("consumer", HEARTBEAT_KAFKA__GROUP_ID="another")
+    wait_until(lambda: database.count() == 300)
+
+    assert sorted(database.rows()) == sorted(sent)
+
+
 def test_two_consumers_share_the_partitions(start: StartService, topic: Topic, database: Database) -> None:
     """`--scale consumer=N` needs nothing else."""
     topic.create()
