@@ -11,6 +11,9 @@ from typing import Any, Final
 CUSTOMER_ID_MAX_CHARACTERS: Final = 64  # as in the CHECK of db/schema.sql
 HEART_RATE_MIN_BPM: Final = 1  # as in the CHECK of db/schema.sql
 HEART_RATE_MAX_BPM: Final = 300
+# An adult's at rest, as the American Heart Association has it; SQL and dashboards repeat it, and a test compares them.
+NORMAL_BPM: Final = range(60, 101)
+GENERATED_BPM: Final = range(50, 121)  # the producer's
 MAX_FUTURE: Final = timedelta(minutes=5)  # how far senders' clocks may run ahead of the broker's; a setting's default
 # Of one payload. Arbitrary, and far above any event: a compressed batch of 256 KiB may unpack to a payload of 270 MB.
 MAX_EVENT_BYTES: Final = 16 * 1024**2

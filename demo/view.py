@@ -12,12 +12,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from common.event import GENERATED_BPM, NORMAL_BPM
 from common.text import visible
 from demo.figures import Figures
 
-NORMAL_BPM: Final = range(60, 101)  # outside of it a heart rate is low or high, as the patients' view has it
 STEP_BPM: Final = 5
-SHOWN_BPM: Final = range(50, 125, STEP_BPM)  # what the generator makes: 50 to 120
+SHOWN_BPM: Final = range(GENERATED_BPM.start, GENERATED_BPM.stop, STEP_BPM)
 BAR: Final = 24  # characters
 
 

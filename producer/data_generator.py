@@ -7,9 +7,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-LOWEST_BPM: Final = 50
-HIGHEST_BPM: Final = 120
-NORMAL_BPM: Final = range(60, 101)  # an adult's at rest, as the American Heart Association has it
+from common.event import GENERATED_BPM, NORMAL_BPM
+
 NORMAL_SHARE: Final = 0.90  # of the readings at any moment
 
 # People at rest: mean 65 bpm, range 40 to 109 (Quer 2020, PLOS ONE 15:e0227709); ours are awake and about. Of a normal
@@ -95,9 +94,9 @@ def _bpm_of_cells(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
     drift = math.sqrt(sum(variance for _, variance in DRIFTS))
     below = np.interp((_cells()[:, None] - levels) / drift, _cells(), _normal_cdf()).mean(axis=1)
 
-    bpm = np.arange(LOWEST_BPM, HIGHEST_BPM + 1, dtype=np.int16)
+    bpm = np.array(GENERATED_BPM, dtype=np.int16)
     weight = np.exp(-0.5 * ((bpm - MEAN_BPM) / SD_BPM) ** 2)
-    normal = (bpm >= NORMAL_BPM.start) & (bpm < NORMAL_BPM.stop)
+    normal = np.isin(bpm, NORMAL_BPM)
     weight[normal] *= NORMAL_SHARE / weight[normal].sum()
     weight[~normal] *= (1 - NORMAL_SHARE) / weight[~normal].sum()
     of_cells: npt.NDArray[np.int16] = bpm[np.searchsorted(weight.cumsum()[:-1], below)]

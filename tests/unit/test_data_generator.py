@@ -4,7 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from producer.data_generator import HIGHEST_BPM, LOWEST_BPM, NORMAL_BPM, HeartRates
+from common.event import GENERATED_BPM, NORMAL_BPM
+from producer.data_generator import HeartRates
 
 Readings = npt.NDArray[np.int16]
 
@@ -34,7 +35,7 @@ def hour(request: pytest.FixtureRequest) -> Readings:
 
 
 def test_every_reading_is_within_the_limits_and_both_are_reached(hour: Readings) -> None:
-    assert (hour.min(), hour.max()) == (LOWEST_BPM, HIGHEST_BPM)
+    assert (hour.min(), hour.max()) == (GENERATED_BPM[0], GENERATED_BPM[-1])
 
 
 def test_nine_in_ten_are_normal_at_any_moment_of_an_hour(hour: Readings) -> None:
@@ -53,7 +54,7 @@ def test_readings_out_of_range_are_low_and_high(hour: Readings) -> None:
 
 def test_no_step_stands_out_in_the_distribution(hour: Readings) -> None:
     """Fixing a share must not pile readings up beside its edges, nor at the limits."""
-    counts = np.bincount(hour.ravel(), minlength=HIGHEST_BPM + 1)[LOWEST_BPM:]
+    counts = np.bincount(hour.ravel(), minlength=GENERATED_BPM.stop)[GENERATED_BPM.start :]
 
     assert counts[:10].mean() < counts[10:20].mean() < counts[25:35].mean()
     assert counts[-10:].mean() < counts[-20:-10].mean() < counts[40:50].mean()
@@ -132,7 +133,7 @@ def test_a_handful_of_customers_works_as_well(customers: int) -> None:
     readings = draw(customers, 100, seed=10)
 
     assert readings.shape == (100, customers)
-    assert np.all((readings >= LOWEST_BPM) & (readings <= HIGHEST_BPM))
+    assert np.all(np.isin(readings, GENERATED_BPM))
 
 
 @pytest.mark.parametrize("customers", [1, 2, 3, 5, 10, 20, 50])
