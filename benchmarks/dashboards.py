@@ -49,7 +49,7 @@ Times = dict[tuple[str, str, str], list[float]]  # by dashboard, panel and range
 
 
 def queries(dashboard: str, span: timedelta, step_ms: int, end: datetime) -> Iterator[tuple[str, bytes]]:
-    """Give the SQL of a dashboard, as it arrives at PostgreSQL, with the panel's title."""
+    """Yield the SQL of a dashboard, as it arrives at PostgreSQL, with the panel's title."""
     view = View(end - span, end, interval_ms=step_ms, customers=CHOSEN)
     for panel, sql in targets(dashboard):
         yield panel["title"], expand(sql, view).encode()
@@ -75,7 +75,7 @@ def measure(connection: psycopg.Connection, end: datetime, repeats: int) -> Time
 
 
 def p95(values: list[float]) -> float:
-    """Give the 95th percentile."""
+    """Return the 95th percentile."""
     return statistics.quantiles(values, n=20, method="inclusive")[-1]
 
 
@@ -95,7 +95,7 @@ def table(times: Times, rows: int, days: int) -> str:
 
 
 def plans(server: PostgresServer, end: datetime) -> list[str]:
-    """Give what PostgreSQL says about each query and those within its functions, the slowest query first."""
+    """Return what PostgreSQL says about each query and those within its functions, the slowest query first."""
     said: list[str] = []
     explained: list[tuple[float, str]] = []
     with psycopg.connect(server.conninfo(DATABASE), autocommit=True) as connection:

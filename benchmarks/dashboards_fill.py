@@ -213,7 +213,7 @@ class Filling:
 
 @contextmanager
 def filled(folder: Path, rows: int, days: int) -> Iterator[tuple[PostgresServer, datetime]]:
-    """Give a server of the default settings with such a database, and the moment at which its rows end."""
+    """Yield a server of the default settings with such a database, and the moment at which its rows end."""
     with PostgresServer(folder, settings=QUICKLY) as server:
         filling = Filling(server, rows, days)
         filling.run()

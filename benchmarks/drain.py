@@ -76,7 +76,7 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
 
 
 def dump(running: Stack) -> list[bytes]:
-    """Give the table's rows as COPY's own text, in the order in which they were stored, in blocks."""
+    """Return the table's rows as COPY's own text, in the order in which they were stored, in blocks."""
     blocks, lines = [], []
     with running.connection.cursor().copy(DUMP) as copy:
         for line in copy:
@@ -102,7 +102,7 @@ def floor(running: Stack, blocks: list[bytes], rows: int) -> Run:
 
 
 def measure(running: Stack, rows: int, rounds: int, consumers: list[int], **settings: str) -> Iterator[tuple[str, Run]]:
-    """Give floor and consumers in turn, round after round; a first one, which warms everything up, is left out."""
+    """Yield floor and consumers in turn, round after round, without a first one for warming up."""
     drain(running, 1, rows, **settings)
     blocks = dump(running)
     for _ in range(rounds):
@@ -112,7 +112,7 @@ def measure(running: Stack, rows: int, rounds: int, consumers: list[int], **sett
 
 
 def measure_backlog(running: Stack, rows: int, rounds: int, **settings: str) -> Iterator[tuple[str, Run]]:
-    """Give backlogs of several days in turn, round after round; a first one, which warms everything up, is left out."""
+    """Yield backlogs of several days in turn, round after round, without a first one for warming up."""
     for name, days in BACKLOGS.items():
         running.make_topic(name.replace(" ", "-"), readings(rows, 1000, days_ago=days))
     for number in range(-1, rounds * len(BACKLOGS)):
@@ -164,7 +164,7 @@ def arguments(name: str, description: str | None, rows: int, rounds: int) -> arg
 
 
 def collect(measured: Iterable[tuple[str, Run]]) -> dict[str, list[Run]]:
-    """Print each run when it ends, and the medians at the end; give the runs of each kind."""
+    """Print each run when it ends, and the medians at the end; return the runs of each kind."""
     runs: dict[str, list[Run]] = {}
     for name, run in measured:
         runs.setdefault(name, []).append(run)

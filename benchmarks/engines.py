@@ -48,7 +48,7 @@ def drain(running: Stack, engine: str, rows: int, warm_up: int, **settings: str)
 def measure(
     running: Stack, rows: int, rounds: int, engines: list[str], warm_up: int, **settings: str
 ) -> Iterator[tuple[str, Run]]:
-    """Give floor and engines in turn, round after round."""
+    """Yield floor and engines in turn, round after round."""
     drain(running, "consumer", rows, 0)
     blocks = dump(running)
     for _ in range(rounds):

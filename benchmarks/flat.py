@@ -17,7 +17,7 @@ DAYS = (7, 0)  # a full table for each: of so many days before, 0: of the same d
 
 
 def compare(kinds: Sequence[Kind], rounds: int) -> dict[str, Run]:
-    """Measure in turn; give the median run of each kind."""
+    """Measure in turn; return the median run of each kind."""
     runs = collect((name, measure()) for _ in range(rounds) for name, measure in kinds)
     return {name: sorted(found, key=lambda run: run.rows_per_s)[len(found) // 2] for name, found in runs.items()}
 

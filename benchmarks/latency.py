@@ -89,7 +89,7 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
 
 
 def idle(running: Stack, seconds: float) -> float:
-    """Give what the consumer costs, in percent of a core, when nothing arrives."""
+    """Return what the consumer costs, in percent of a core, when nothing arrives."""
     running.empty()
     running.make_topic("idle", [])
     with running.start("consumer", "idle") as consumer:

@@ -36,7 +36,7 @@ CUSTOMERS: Final = 1000
 
 
 def send_ours(running: Stack, topic: str) -> float:
-    """Give the messages a second that are acknowledged once the producer is warm."""
+    """Return the messages a second that are acknowledged once the producer is warm."""
     running.make_topic(topic, [])
     with pinned(), running.start("producer", topic, HEARTBEAT_PRODUCER__INTERVAL_S="0") as producer:
         time.sleep(WARM_UP_S + MEASURED_S)
@@ -46,7 +46,7 @@ def send_ours(running: Stack, topic: str) -> float:
 
 
 def send_peer(running: Stack, topic: str, payloads: Path) -> float:
-    """Give the same for Kafka's own tool."""
+    """Return the same for Kafka's own tool."""
     running.make_topic(topic, [])
     libraries = [*jars.ensure(JARS_DIR), *jars.ensure(JARS_DIR, TOOL_JARS)]
     seconds = WARM_UP_S + MEASURED_S
@@ -77,7 +77,7 @@ def pinned() -> Iterator[None]:
 
 
 def generate() -> float:
-    """Give the heart rates that are drawn in a second of CPU time."""
+    """Return the heart rates that are drawn in a second of CPU time."""
     rates, rounds = HeartRates(CUSTOMERS, 1.0, 1), 5_000
     started = time.process_time()
     for _ in range(rounds):

@@ -83,7 +83,7 @@ class Stack:
 
     @contextmanager
     def beside(self, rows: int, begins: datetime, ends: datetime) -> Iterator["Stack"]:
-        """Give a database of its own on the same servers, whose table holds so many rows of this time, which stay."""
+        """Yield a database of its own on the same servers, whose table holds so many rows of this time, which stay."""
         name = f"{DATABASE}_since_{begins:%Y%m%d}"
         given = {"rows": rows, "begins": begins, "ends": ends, "id": FIRST_FILLED}
         with open_database(self.postgres, name) as connection:
@@ -100,13 +100,13 @@ class Stack:
             yield Stack(self.kafka, self.postgres, connection, self.logs, name, full_until=ends, services=self.services)
 
     def count(self) -> int:
-        """Give how many rows were stored since the table was emptied."""
+        """Return how many rows were stored since the table was emptied."""
         first = self.generation * GENERATION
         row = self.connection.execute(COUNT, (first, first + GENERATION)).fetchone()
         return int(row[0]) if row else 0
 
     def make_topic(self, name: str, messages: Iterable[Messages], partitions: int = PARTITIONS) -> int:
-        """Make a topic and fill it with blocks of messages; give how many they are."""
+        """Make a topic and fill it with blocks of messages; return how many they are."""
         options: Options = {"bootstrap.servers": self.kafka.bootstrap_servers}
         admin = AdminClient(options)  # kept: what it was asked ends with it
         admin.create_topics([NewTopic(name, partitions, 1)])[name].result()
@@ -123,7 +123,7 @@ class Stack:
         return count
 
     def environment(self, topic: str, **settings: str) -> dict[str, str]:
-        """Give the environment that points a service at these servers."""
+        """Return the environment that points a service at these servers."""
         return {
             **os.environ,
             "HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -148,7 +148,7 @@ class Stack:
         return service
 
     def passed(self) -> int:
-        """Give how many offsets the books have passed."""
+        """Return how many offsets the books have passed."""
         row = self.connection.execute(PASSED).fetchone()
         return int(row[0]) if row else 0
 
@@ -171,7 +171,7 @@ class Stack:
         wait_until(are_stored, within_s)
 
     def cpu_s(self) -> dict[str, float]:
-        """Give the CPU seconds that each server has used so far."""
+        """Return the CPU seconds that each server has used so far."""
         return {"broker": cpu_s(self.kafka.pid), "PostgreSQL": cpu_s(self.postgres.pid)}
 
 
@@ -194,7 +194,7 @@ def stack(postgres: Mapping[str, str] = POSTGRES) -> Iterator[Stack]:
 
 @contextmanager
 def open_database(server: PostgresServer, name: str) -> Iterator[psycopg.Connection]:
-    """Make a database with the schema, and give a connection to it."""
+    """Make a database with the schema, and return a connection to it."""
     with psycopg.connect(server.conninfo(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name}")
     apply_schema(server, name)
@@ -204,7 +204,7 @@ def open_database(server: PostgresServer, name: str) -> Iterator[psycopg.Connect
 
 def readings(count: int, customers: int, seed: int = 1, days_ago: Sequence[int] = (0,)) -> Iterator[Messages]:
     """
-    Give `count` messages as the producer would send them, one second of all customers after the other, up to now.
+    Yield `count` messages as the producer would send them, one second of all customers after the other, up to now.
 
     With several `days_ago`, each second is that of another day, in turn.
     """

@@ -36,7 +36,7 @@ class OneByOne(Decode):
 
 
 def fetch(running: Stack, rows: int) -> tuple[float, list[list[Message]]]:
-    """Read the topic as the consumer does; give the CPU seconds, its client's threads included, and the batches."""
+    """Read the topic as the consumer does; return the CPU seconds, its client's threads included, and the batches."""
     consumer = Consumer({**OWN_OPTIONS, "bootstrap.servers": running.kafka.bootstrap_servers, "group.id": "stages"})
     before, batches, count = time.process_time(), [], 0
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
@@ -59,7 +59,7 @@ def slices(messages: list[Message]) -> list[Slice]:
 
 
 def measure(running: Stack, rows: int) -> dict[str, float]:
-    """Give the CPU microseconds a message of each stage."""
+    """Return the CPU microseconds a message of each stage."""
     running.make_topic(TOPIC, readings(rows, 1000))
     prepare_for_batches()
     fetched = min((fetch(running, rows) for _ in range(ROUNDS)), key=lambda found: found[0])
@@ -96,7 +96,7 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
 
 
 def table(found: dict[str, float], rows: int) -> str:
-    """Give the figures in Markdown."""
+    """Return the figures in Markdown."""
     lines = [f"{rows:,} messages in batches of {BATCH:,}; CPU microseconds a message, the best of {ROUNDS} rounds."]
     lines += ["", "| stage | µs |", "| --- | ---: |", *(f"| {name} | {used:.2f} |" for name, used in found.items())]
     return "\n".join(lines)

@@ -91,7 +91,7 @@ def measure(running: Stack, rows: int, rounds: int) -> dict[str, list[Run]]:
 
 
 def table(runs: dict[str, list[Run]], rows: int) -> str:
-    """Give the medians, in Markdown."""
+    """Return the medians, in Markdown."""
     floor = next(iter(runs.values()))
     lines = [
         f"{rows:,} rows in one session, {len(floor)} rounds in turn; the ratio is the median of the rounds'.",

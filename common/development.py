@@ -11,7 +11,7 @@ COMPOSE_NAME: Final = "postgresql"  # a host name inside of docker-compose.yml's
 
 def is_exposed(hosts: str, password: str) -> bool:
     """
-    Tell whether a development password opens a server that others may reach.
+    Return whether a development password opens a server that others may reach.
 
     Args:
         hosts: As in `postgresql.host`: names, addresses or a socket's folder, with commas.

@@ -49,7 +49,7 @@ LOST_PLACE: Final = {
 }
 
 
-REPEAT_S: Final = 10.0  # an outage is told when its cause changes, and this often
+REPEAT_S: Final = 10.0  # an outage is logged when its cause changes, and this often
 CORRECT: Final = (
     "Correct the kafka section of the settings: the addresses must be those in the broker's certificate, the librdkafka"
     " options must fit the broker, and the user needs rights."
@@ -79,11 +79,11 @@ class Complaints:
 
     @property
     def is_refused(self) -> bool:
-        """Tell whether a broker refuses us again and again."""
+        """Return whether a broker keeps rejecting us."""
         return max(self._refused.values(), default=0) >= REFUSED_IN_A_ROW
 
     def fails_again(self) -> bool:
-        """Tell whether no broker can be reached, and a connection has failed since the last call."""
+        """Return whether no broker can be reached, and a connection has failed since the last call."""
         is_new, self._is_new = self._is_new, False
         return self._all_down and is_new
 
@@ -113,7 +113,7 @@ class Complaints:
 
 
 def _plain(text: str) -> str:
-    """Leave out what differs from one attempt to the next, so that the same cause is told in the same words."""
+    """Leave out what differs from one attempt to the next, so that the same cause gives the same text."""
     return re.sub(r"^\[thrd:\S*\]: | \(after \d+ms in state \w+\)", "", " ".join(without_secrets(text).split()))
 
 
@@ -140,7 +140,7 @@ def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
 
 
 def client_log() -> logging.Logger:
-    """Give the logger that every client gets, so that nothing is written to stderr behind our back."""
+    """Return the logger that every client gets, so that it writes nothing to stderr."""
     log = logging.getLogger("librdkafka")
     if not log.handlers:
         log.addHandler(_ToStructlog())
@@ -153,7 +153,7 @@ def explain(
     error: KafkaError | KafkaException, kafka: Kafka, tried: str, complaints: Complaints | None = None
 ) -> HeartbeatError:
     """
-    Say what a Kafka error means for a person.
+    Turn a Kafka error into one for people.
 
     Args:
         error: As the client gave it.
@@ -181,5 +181,5 @@ def explain(
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Tell whether the client that met this error can go on no more."""
+    """Return whether this error ends the client for good."""
     return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001

@@ -39,8 +39,8 @@ def consumer_options(settings: Settings) -> Options:
     if kafka.group_protocol == "classic":
         own |= CLASSIC_OPTIONS
     options = client_options(kafka, own, settings.consumer.librdkafka)
-    with suppress(ValueError):  # no number: the client says so itself
-        # The client refuses options that do not fit each other, though somebody may have set only one of them.
+    with suppress(ValueError):  # no number: the client reports it
+        # The client refuses options that do not fit each other, even if only one of them was set.
         options["fetch.max.bytes"] = fetch = max(int(options["fetch.max.bytes"]), int(options["message.max.bytes"]))
         options["receive.message.max.bytes"] = max(int(options["receive.message.max.bytes"]), fetch + OVERHEAD_BYTES)
     return options

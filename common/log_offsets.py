@@ -9,7 +9,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaExcepti
 
 from common.kafka_client import explain
 from common.settings import Kafka
-from common.topic import Topic
+from common.topic import TopicAdmin
 
 TIMEOUT_S: Final = 5.0
 WAKE_S: Final = 0.1
@@ -25,7 +25,7 @@ class LogOffsets:
         kafka: Address and topic.
     """
 
-    def __init__(self, consumer: Consumer, admin: Topic, kafka: Kafka) -> None:
+    def __init__(self, consumer: Consumer, admin: TopicAdmin, kafka: Kafka) -> None:
         self._consumer = consumer
         self._admin = admin
         self._kafka = kafka

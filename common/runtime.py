@@ -21,7 +21,7 @@ from common.text import visible
 
 class StopFlag:
     """
-    Set by the first SIGTERM or Ctrl-C; the second one kills, as if nobody had listened.
+    Set by the first SIGTERM or Ctrl-C; the second one ends the process at once.
 
     A plain attribute and a pipe: a handler that takes a lock (`threading.Event.set` does) can deadlock
     with the very code it interrupted.
@@ -33,7 +33,7 @@ class StopFlag:
         os.set_blocking(self._writer, False)
 
     def is_set(self) -> bool:
-        """Tell whether the service should stop."""
+        """Return whether the service should stop."""
         return self._set
 
     def set(self) -> None:
@@ -106,7 +106,7 @@ def begin(service: str, log: Logging, own: Producer | Consumer, section: str) ->
         own: The section of the settings that names the port.
         section: Its name, for the error.
     Returns:
-        When to stop, and whom to tell of progress.
+        When to stop, and what to notify of progress.
     Raises:
         ConfigError: The port is taken or the address is not ours.
     """
@@ -122,7 +122,7 @@ def prepare_for_batches() -> None:
     Set Python up for batches of ten thousand messages and a thread for each of them.
 
     By default the garbage collector goes through every message that waits each time 700 more are made, for a quarter of
-    our CPU time, and finds nothing. And a writer whose socket has room again waits 5 ms for its turn. Figures:
+    our CPU time, and finds nothing. And a writer whose socket has room again waits 5 ms for Python's lock. Figures:
     docs/performance.md.
     """
     gc.freeze()
@@ -140,7 +140,7 @@ def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> 
         out: Where to log to if `main` fails before it has configured the log.
     Returns:
         What `main` returns; the error's own code for a `HeartbeatError`, which is logged as one line with its hint;
-        1 for a defect, with its traceback, since only we can mend that.
+        1 for a defect, with its traceback, since only a developer can fix it.
     """
     try:
         try:

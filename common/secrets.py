@@ -24,7 +24,7 @@ _secrets: set[str] = set()
 
 
 def keep_secret(values: Iterable[object]) -> None:
-    """Have these values hidden from now on."""
+    """Hide these values from now on."""
     texts = {value for value in values if isinstance(value, str) and len(value) >= SHORTEST}
     _secrets.update(text for text in texts if not _PLAIN.fullmatch(text))
 

@@ -221,7 +221,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
 
 
 def _is_number(value: object) -> bool:
-    """Tell whether a value is a number or empty, or such a text."""
+    """Return whether a value is a number or empty, or such a text."""
     return value is None or isinstance(value, int | float) or re.fullmatch(r"[\d.,eE+-]*", str(value)) is not None
 
 

@@ -18,7 +18,7 @@ from common.settings_file import unreadable
 ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
 Environment = dict[str, str | None]
 
-# Names in .env that this project reads, here or in docker-compose.yml; the others are for somebody else.
+# Names in .env that this project reads, here or in docker-compose.yml; the others belong to other programs.
 _OURS: Final = re.compile(r"(COMPOSE|GRAFANA|HEARTBEAT|KAFKA|POSTGRESQL|SPARK)_")
 # What may hold a secret can come from a file: the variable with _FILE behind its name holds the path.
 _BY_FILE: Final = re.compile(
@@ -51,7 +51,7 @@ def read_environment(prefix: str = "") -> Environment:
 
 
 def is_in_kubernetes() -> bool:
-    """Tell whether this process runs in a container of Kubernetes."""
+    """Return whether this process runs in a container of Kubernetes."""
     return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
@@ -104,7 +104,7 @@ def _read_env_file() -> Environment:
 
 
 def _is_ambiguous(binding: Binding) -> bool:
-    """Tell whether compose would expand a variable in the value, or see a backslash or a comment in another way."""
+    """Return whether compose would expand a variable in the value, or see a backslash or a comment in another way."""
     written, value = binding.original.string.partition("=")[2].strip(), binding.value or ""
     if written.startswith("'"):
         return r"\\" in written
@@ -114,7 +114,7 @@ def _is_ambiguous(binding: Binding) -> bool:
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Tell by the exact form of name and value: a misspelt setting with the same ending is none."""
+    """Compare the exact form of name and value: a misspelt setting with the same ending is none."""
     match = _LINK.fullmatch(name)
     if not match:
         return False

@@ -10,7 +10,7 @@ from common.errors import ConfigError
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError, *, hint: str) -> ConfigError:
-    """Say that a file cannot be read, and why."""
+    """Return the error for a file that cannot be read, with the reason."""
     why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
     return ConfigError(f"cannot read the settings file {path}: {why}", hint=hint)
 
@@ -39,7 +39,7 @@ def read_sections(path: Path, sections: list[str]) -> dict[str, Any]:
         problem = ", ".join(_without_names(words) for words in said if words) or "a value cannot be read"
         raise ConfigError(
             f"cannot read the settings file {path}: {problem}" + (f" (line {mark.line + 1})" if mark else ""),
-            hint="Mend the YAML: two spaces of indentation, a colon and a space after each key.",
+            hint="Fix the YAML: two spaces of indentation, a colon and a space after each key.",
         ) from None
     if content is None:
         return {}

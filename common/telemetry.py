@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for whoever decides on restarts."""
+"""Metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
 
 import contextlib
 import socket
@@ -30,7 +30,7 @@ class Health:
 
     @property
     def is_ok(self) -> bool:
-        """Tell whether progress was noted recently."""
+        """Return whether progress was noted recently."""
         return time.monotonic() - self._seen < HEALTHY_FOR_S
 
 
@@ -68,7 +68,7 @@ class _Server(ThreadingHTTPServer):
             request.shutdown(socket.SHUT_RDWR)  # its thread stops waiting, and closes it
 
     def handle_error(self, _request: object, _client_address: object) -> None:
-        """Forget it: the client is gone."""
+        """Do nothing: the client is gone."""
 
 
 def serve(host: str, port: int, health: Health, *, setting: str) -> None:
@@ -78,7 +78,7 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
     Args:
         host: Address to listen on.
         port: TCP port; 0 for none at all.
-        health: What `/healthz` tells: 200 or 503.
+        health: What `/healthz` answers: 200 or 503.
         setting: Name of the setting that holds the port, for the error.
     Raises:
         ConfigError: The port is taken or the address is not ours.

@@ -37,7 +37,7 @@ NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker that gives topics no id
 @dataclass(frozen=True, slots=True)
 class TopicState:
     """
-    What the broker says of the topic.
+    The topic as the broker describes it.
 
     Args:
         topic_id: As Kafka's tools print it; None when the broker gives topics no ids.
@@ -54,7 +54,7 @@ class TopicState:
         return cls(None if topic_id == NO_ID else topic_id, len(found.partitions))
 
 
-class Topic:
+class TopicAdmin:
     """The topic's administration, over one connection of its own."""
 
     def __init__(self, kafka: Kafka) -> None:
@@ -73,7 +73,7 @@ class Topic:
         Ask the broker what the topic is now; None when there is no such topic.
 
         Raises:
-            OutageError, ConfigError: The broker does not say.
+            OutageError, ConfigError: The broker does not answer.
         """
         return self.ask()()
 
@@ -132,7 +132,7 @@ class Topic:
 
     def is_led(self, partitions: int) -> bool:
         """
-        Tell whether every partition has a leader that answers.
+        Return whether every partition has a leader that answers.
 
         A broker says that a topic exists a moment before it takes messages for it. Of several requests that a producer
         has on their way, it would refuse the first and accept the next, and their order would be lost for good
@@ -213,8 +213,8 @@ def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) 
             if the topic was reached before (`known`).
     """
     log = structlog.get_logger()
-    topic = Topic(kafka)
-    told, told_at = "", 0.0
+    topic = TopicAdmin(kafka)
+    logged, logged_at = "", 0.0
     patience_ends = math.inf
     while not stop.is_set():
         try:
@@ -229,8 +229,8 @@ def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) 
         except OutageError as error:
             if isinstance(error, RefusedError) and known is None:
                 raise
-            if error.message != told or time.monotonic() - told_at > REPEAT_S:
+            if error.message != logged or time.monotonic() - logged_at > REPEAT_S:
                 log.warning(error.message, hint=error.hint)
-                told, told_at = error.message, time.monotonic()
-        stop.wait(RETRY_S if told else 0.1)
+                logged, logged_at = error.message, time.monotonic()
+        stop.wait(RETRY_S if logged else 0.1)
     return None

@@ -19,7 +19,7 @@ MEANINGS: Final = {
 
 
 def wanted_config(kafka: Kafka) -> dict[str, str]:
-    """Give the configuration that a topic is made with."""
+    """Return the configuration that a topic is made with."""
     return {
         TIMESTAMP_TYPE: "LogAppendTime",  # the time that a verdict rests on is the broker's
         "cleanup.policy": "delete",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from common.errors import ConfigError, OutageError, TopicReplacedError
-from common.topic import Topic, TopicState
+from common.topic import TopicAdmin, TopicState
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +16,12 @@ class TopicIdentity:
     topic_id: str
 
 
-def identify(topic: Topic, name: str) -> tuple[TopicIdentity, int]:
+def identify(topic: TopicAdmin, name: str) -> tuple[TopicIdentity, int]:
     """
-    Give what the topic is now, and how many partitions it has.
+    Return what the topic is now, and how many partitions it has.
 
     Raises:
-        OutageError: The broker does not say, or there is no such topic (yet).
+        OutageError: The broker does not answer, or there is no such topic (yet).
         ConfigError: The broker gives topics no ids.
     """
     state = topic.look()
@@ -34,7 +34,7 @@ def identify(topic: Topic, name: str) -> tuple[TopicIdentity, int]:
 
 
 def identity(name: str, state: TopicState) -> TopicIdentity:
-    """Give the identity of a topic that was found; raise a `ConfigError` if its broker gives topics no ids."""
+    """Return the identity of a topic that was found; raise a `ConfigError` if its broker gives topics no ids."""
     if state.topic_id is None:  # the ledger would take this topic and the next one of its name for one
         raise ConfigError(
             f"cannot read topic {name}: its broker gives topics no ids, and the ledger knows a topic by its id",
@@ -57,7 +57,7 @@ class Check(Protocol):
 class TopicCheck:
     """A `Check` that the topic is still the one that was read, `expected`."""
 
-    def __init__(self, topic: Topic, expected: TopicIdentity) -> None:
+    def __init__(self, topic: TopicAdmin, expected: TopicIdentity) -> None:
         self._topic = topic
         self._expected = expected
         self._answer: Callable[[], TopicState | None] = topic.look

@@ -1,4 +1,4 @@
-"""What Kafka says of the topic to a process that does not read it: which topic it is, and where its logs end."""
+"""The topic's identity and its logs' ends, for a process that does not read it."""
 
 from collections.abc import Collection, Mapping
 
@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError
 from common.kafka_options import open_consumer
 from common.log_offsets import LogOffsets
 from common.settings import Settings
-from common.topic import Topic
+from common.topic import TopicAdmin
 from common.topic_identity import TopicCheck, TopicIdentity, identify
 
 
@@ -23,12 +23,12 @@ class TopicLog:
         self._kafka = settings.kafka
         self._was_away = False
         self._consumer = open_consumer(settings, error_cb=self._note)
-        self._admin = Topic(self._kafka)
+        self._admin = TopicAdmin(self._kafka)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
 
     def identify(self) -> tuple[TopicIdentity, int]:
         """Return what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
-        self._consumer.poll(0)  # serves what the client has to say
+        self._consumer.poll(0)  # serves the client's callbacks
         return identify(self._admin, self._kafka.topic)
 
     def check(self, expected: TopicIdentity) -> TopicCheck:

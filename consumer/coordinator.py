@@ -9,7 +9,7 @@ from confluent_kafka.admin import ListConsumerGroupsResult
 
 from common.errors import HeartbeatError
 from common.settings import Kafka
-from common.topic import Topic
+from common.topic import TopicAdmin
 from consumer.errors import NoCoordinatorError
 
 PATIENCE_S: Final = 30.0  # without a partition; longer than a rebalance usually takes
@@ -30,7 +30,7 @@ class Coordinator:
         kafka: Address and group.
     """
 
-    def __init__(self, admin: Topic, kafka: Kafka) -> None:
+    def __init__(self, admin: TopicAdmin, kafka: Kafka) -> None:
         self._admin = admin
         self._kafka = kafka
         self._ask_at = time.monotonic() + PATIENCE_S

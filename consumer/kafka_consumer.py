@@ -19,7 +19,7 @@ from common.errors import ConfigError, OutageError
 from common.kafka_options import open_consumer
 from common.log_offsets import LogOffsets
 from common.settings import Settings
-from common.topic import Topic
+from common.topic import TopicAdmin
 from common.topic_identity import TopicCheck, TopicIdentity, identify
 from consumer.client_events import ClientEvents
 from consumer.coordinator import Coordinator
@@ -61,7 +61,7 @@ class KafkaSource:
         )  # monotonic: since all partitions were given up; inf: some are ours, or none ever was
         self.unplaced: set[int] = set()
         self._consumer = open_consumer(settings, error_cb=self._events.note)
-        self._admin = Topic(self._kafka)
+        self._admin = TopicAdmin(self._kafka)
         self._coordinator = Coordinator(self._admin, self._kafka)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
         self.topic = TopicIdentity(self._topic, "")

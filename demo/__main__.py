@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> int:
-    """Run the demo and give its exit code: 0 unless something failed or the books do not balance."""
+    """Run the demo and return its exit code: 0 unless something failed or the ledger does not balance."""
     # Loading takes half a second, in which a Ctrl-C is no reason for a traceback: nothing runs yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(0))
     from demo import run  # noqa: PLC0415

@@ -12,7 +12,7 @@ from local.schema import OTHER_OWNER, apply_schema
 
 def prepare(server: PostgresServer, credentials: Credentials) -> str:
     """
-    Have the role, its database and the tables in it.
+    Create the role and its database if they are missing, and bring the schema up to date.
 
     Returns:
         The connection string of that role to that database.

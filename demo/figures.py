@@ -1,4 +1,4 @@
-"""What there is to see of a running pipeline, measured where it lies: in Kafka and in PostgreSQL."""
+"""The figures of a running pipeline, read from Kafka and PostgreSQL."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -67,10 +67,10 @@ class Gauge:
 
     def look(self) -> Figures:
         """
-        Give the figures of this moment.
+        Return the current figures.
 
         Raises:
-            OutageError: Kafka or PostgreSQL does not say; or there is no topic yet.
+            OutageError: Kafka or PostgreSQL does not answer, or there is no topic yet.
         """
         run = self._connection.execute
         try:

@@ -1,4 +1,4 @@
-"""The demo's end: nothing more is sent, what was sent is stored, and the books are checked."""
+"""The end of the demo: stop the producer, wait until all is stored, stop the consumer, check the ledger."""
 
 import sys
 from collections.abc import Mapping
@@ -16,42 +16,42 @@ DATA: Final = ROOT / ".local" / "demo"  # git-ignored; the next run goes on with
 VERIFY: Final = ("-m", "consumer", "verify", "--full")
 CATCH_UP_S: Final = 60.0  # for the consumer, once nothing more is sent; it takes a tenth of a second
 VERIFY_S: Final = 600.0  # it counts every row
-HURRIED_S: Final = 20.0  # each of the two after a Ctrl-C: somebody is waiting
+HURRIED_S: Final = 20.0  # each of the two after a Ctrl-C, since a person waits
 LOOK_S: Final = 0.2
 
 
 def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str], *, lock: int, hurried: bool) -> int:
     """
-    Stop the services in order and prove that nothing was lost.
+    Stop the services in order and check that nothing was lost.
 
     Args:
         pipeline: What runs.
-        console: Where to say so.
+        console: Gets the progress.
         environment: For the verification.
         lock: Descriptor that it inherits, as the services do.
-        hurried: Ctrl-C: what takes too long is left undone, and is no failure.
+        hurried: After Ctrl-C: a step that takes too long is skipped, which is no failure.
     Returns:
-        The exit code: 0 if the books balance and, unless hurried, everything ended as it should.
+        The exit code: 0 if the ledger balances and, unless hurried, all services ended with 0.
     """
     console.print("stopping the producer")
-    troubles = [] if (code := pipeline.producer.stop()) == 0 else [f"the producer's exit code is {code}"]
+    failures = [] if (code := pipeline.producer.stop()) == 0 else [f"the producer's exit code is {code}"]
     console.print("waiting until the consumer has stored what was sent")
     if not _caught_up(pipeline, hurried=hurried):
-        troubles.append("the consumer did not catch up in time")
+        failures.append("the consumer did not catch up in time")
     if code := pipeline.consumer.stop():
-        troubles.append(f"the consumer's exit code is {code}")
+        failures.append(f"the consumer's exit code is {code}")
 
-    console.print("checking the books: python " + " ".join(VERIFY))
+    console.print("checking the ledger: python " + " ".join(VERIFY))
     patience_s = HURRIED_S if hurried else VERIFY_S
-    verdict = _verify(environment, lock, patience_s)
-    if verdict is None:
-        troubles.append(f"the check was not done after {patience_s:.0f} s")
-    for trouble in troubles:
-        console.print(f"note: {trouble}")
+    exit_code = _verify(environment, lock, patience_s)
+    if exit_code is None:
+        failures.append(f"the check was not done after {patience_s:.0f} s")
+    for failure in failures:
+        console.print(f"note: {failure}")
     console.print(f"the data stays in {DATA.relative_to(ROOT)}, the next demo goes on with it")
     if hurried:
-        return verdict or 0
-    return int(bool(verdict or troubles))
+        return exit_code or 0
+    return int(bool(exit_code or failures))
 
 
 def _caught_up(pipeline: Pipeline, *, hurried: bool) -> bool:

@@ -32,7 +32,7 @@ def main(command: list[str]) -> int:
         os.execvp(command[0], command)  # noqa: S606 - the Makefile's own command
 
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # taking the terminal back would stop us
-    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # inherited: nobody could continue a job stopped by Ctrl-Z
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # inherited: a job stopped by Ctrl-Z could not be continued
     job = subprocess.Popen(command, process_group=0)  # noqa: S603 - the Makefile's own command
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda passed_on, _: _send(job.pid, passed_on))

@@ -1,4 +1,4 @@
-"""What the demo says while it fetches and starts things: a changing line on a terminal, else a line now and then."""
+"""Shows progress while servers are fetched and started: a changing line on a terminal, else a line now and then."""
 
 import contextlib
 import logging
@@ -9,21 +9,21 @@ from typing import Final
 from rich.console import Console
 from rich.status import Status
 
-SPARING_S: Final = 2.0  # between two lines in a log file: forty jars are no news each
+SPARING_S: Final = 2.0  # between two lines in a log file: not one for each of forty jars
 
 
-class _Teller(logging.Handler):
+class _ProgressHandler(logging.Handler):
     def __init__(self, console: Console, status: Status) -> None:
         super().__init__()
         self._console = console
         self._status = status
-        self._told_at = -SPARING_S
+        self._printed_at = -SPARING_S
 
     def emit(self, record: logging.LogRecord) -> None:
         if self._console.is_terminal:
             self._status.update(record.getMessage())
-        elif time.monotonic() - self._told_at >= SPARING_S:
-            self._told_at = time.monotonic()
+        elif time.monotonic() - self._printed_at >= SPARING_S:
+            self._printed_at = time.monotonic()
             self._console.print(record.getMessage())
 
 
@@ -34,10 +34,10 @@ def progress(console: Console, what: str) -> Iterator[None]:
     log = logging.getLogger("local")
     log.setLevel(logging.INFO)
     with console.status(what) as status:
-        teller = _Teller(console, status)
-        log.addHandler(teller)
+        handler = _ProgressHandler(console, status)
+        log.addHandler(handler)
         try:
             yield
         finally:
-            log.removeHandler(teller)
+            log.removeHandler(handler)
     console.print(f"{what}: done in {time.monotonic() - began:.1f} s")

@@ -1,4 +1,4 @@
-"""The demo from start to end: servers, services, a look a second, and the proof that nothing was lost."""
+"""The demo from start to end: servers, services, the picture, and the check that nothing was lost."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ IN_USE_S: Final = 2.0  # before a second demo is refused
 PRODUCER: Final = ("-m", "producer")
 # The programs that store Kafka's heartbeats in PostgreSQL, by name.
 ENGINES: Final[Mapping[str, Sequence[str]]] = {"consumer": ("-m", "consumer"), "spark": ("-m", "local.spark")}
-HURRIED_STOP_S: Final = 3.0  # for services whose broker or database is gone, say: they would wait for it
+HURRIED_STOP_S: Final = 3.0  # after an error: a service may wait for a broker or a database that has ended
 
 # The usual ports, those of compose; any free one where they are taken.
 PORTS: Final = {"KAFKA_PORT": 9094, "POSTGRESQL_PORT": 5434}
@@ -61,7 +61,7 @@ def run() -> int:
 
 def read_seconds(environment: Mapping[str, str]) -> float | None:
     """
-    Give how long to run; None: until Ctrl-C.
+    Return how many seconds to run; None: until Ctrl-C.
 
     Raises:
         ConfigError: DEMO_SECONDS is no number above 0.
@@ -82,20 +82,22 @@ def read_seconds(environment: Mapping[str, str]) -> float | None:
 
 def read_engine(environment: Mapping[str, str]) -> str:
     """
-    Give who is to store the heartbeats.
+    Return the name of the engine that stores the heartbeats.
 
     Raises:
-        ConfigError: ENGINE names nobody.
+        ConfigError: ENGINE names no engine.
     """
     name = environment.get("ENGINE") or "consumer"
     if name not in ENGINES:
-        raise ConfigError(f"ENGINE: must be one of {', '.join(ENGINES)} (got {name!r})", hint="ENGINE=spark, say.")
+        raise ConfigError(
+            f"ENGINE: must be one of {', '.join(ENGINES)} (got {name!r})", hint="For example: ENGINE=spark."
+        )
     return name
 
 
 def read_ports(environment: Mapping[str, str | None]) -> dict[str, int]:
     """
-    Give where Kafka and PostgreSQL are to listen, by the names that compose knows.
+    Return the ports of Kafka and PostgreSQL, by the names that compose uses.
 
     Raises:
         ConfigError: One of them is no port.
@@ -111,7 +113,7 @@ def read_ports(environment: Mapping[str, str | None]) -> dict[str, int]:
 
 @contextlib.contextmanager
 def nothing_left() -> Iterator[None]:
-    """Begin when nothing of an earlier run is left, and end when nothing of this one is, whatever interrupts it."""
+    """Wait until no process of an earlier run is left, and at the end until none of this one is."""
     wait_until_unused()
     try:
         yield
@@ -127,7 +129,7 @@ def nothing_left() -> Iterator[None]:
 
 
 def wait_until_unused() -> None:
-    """Wait until no process uses a folder: one that was being started when Ctrl-C came, say."""
+    """Wait until no process uses a folder; one may just have been started when Ctrl-C came."""
     for folder in FOLDERS:
         with locked(folder):
             pass
@@ -136,7 +138,7 @@ def wait_until_unused() -> None:
 def demonstrate(
     settings: Settings, credentials: Credentials, ports: Mapping[str, int], seconds: float | None, engine: str
 ) -> int:
-    """Start everything, watch it, stop it and check the books; give the exit code."""
+    """Start everything, watch it, stop it and check the ledger; return the exit code."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     with contextlib.ExitStack() as stack:
         with progress(console, "starting PostgreSQL and Kafka"):
@@ -165,12 +167,12 @@ def demonstrate(
             watch(pipeline, console, seconds)
         except KeyboardInterrupt:
             hurried = True
-            console.print("\nCtrl-C: stopping everything; once more: without checking the books")
+            console.print("\nCtrl-C: stopping everything; once more: without checking the ledger")
         return finish(pipeline, console, environment, lock=lock, hurried=hurried)
 
 
 def environment_of_services(kafka: KafkaServer, database: PostgresServer) -> dict[str, str]:
-    """Give the environment that points our services at these servers; anything else stays as the person set it."""
+    """Return the environment that points our services at these servers; anything else stays as it was set."""
     metrics = {name: str(find_free_port(port)) for name, port in METRICS_PORTS.items()}
     return {
         **metrics,
@@ -183,5 +185,5 @@ def environment_of_services(kafka: KafkaServer, database: PostgresServer) -> dic
 
 
 def psql() -> str:
-    """Give how to call psql here: the person's own, or the one that came with the server."""
+    """Return how to call psql here: the user's own, or the one that came with the server."""
     return "psql" if shutil.which("psql") else os.path.relpath(postgres_programs.program("psql"))

@@ -1,4 +1,4 @@
-"""How the demo looks: a live picture on a terminal, a plain line a second elsewhere."""
+"""Draws the demo: a live picture on a terminal, a plain line a second elsewhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Scene:
 
 
 def plain(scene: Scene) -> str:
-    """Give the scene as one line."""
+    """Return the scene as one line."""
     figures = scene.figures
     return (
         f"{time.strftime('%H:%M:%S')}  sent {_rate(scene.sent)}  stored {_rate(scene.stored)}  lag {figures.lag:,}"
@@ -42,7 +42,7 @@ def plain(scene: Scene) -> str:
 
 
 def picture(scene: Scene) -> RenderableType:
-    """Give the scene as a picture for a terminal of 80 columns or more."""
+    """Return the scene as a picture for a terminal of 80 columns or more."""
     figures = scene.figures
     numbers = Table.grid(padding=(0, 3), expand=True)
     shown = {

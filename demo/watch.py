@@ -1,4 +1,4 @@
-"""Watching the demo: a look a second, drawn, until the time is up, Ctrl-C, or something ends by itself."""
+"""Shows the running demo, once a second, until the time is up, Ctrl-C, or a process ends by itself."""
 
 import contextlib
 import time
@@ -32,15 +32,15 @@ class Pipeline:
 
     def check(self) -> None:
         """
-        See that all of it runs.
+        Check that all of it runs.
 
         Raises:
-            LocalServerError: Something ended by itself; the message ends with what it said last.
+            LocalServerError: A process ended by itself; the message ends with its last lines.
         """
         for server in self.servers:
             if (code := server.exit_code()) is not None:
                 raise LocalServerError(
-                    f"{server.name} ended by itself, exit code {code}; it said last:{server.log_tail()}",
+                    f"{server.name} ended by itself, exit code {code}; its last lines:{server.log_tail()}",
                     hint=f"The whole log is {server.log_path}.",
                 )
         self.producer.check()
@@ -52,8 +52,8 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
     Show the pipeline, for so many seconds from the first heartbeat sent; None: until an exception ends it.
 
     Raises:
-        LocalServerError: Something ended by itself, or nothing is sent.
-        OutageError: Kafka or PostgreSQL cannot be looked at.
+        LocalServerError: A process ended by itself, or nothing is sent.
+        OutageError: Kafka or PostgreSQL does not answer.
     """
     begun = seen = time.monotonic()
     first_sent: float | None = None
@@ -72,8 +72,8 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
                 first_sent = now
             if first_sent is None and now - begun > FIRST_SENT_S:
                 raise LocalServerError(
-                    f"nothing was sent within {FIRST_SENT_S:.0f} s; the producer said last:{pipeline.producer.said()}",
-                    hint="See what it waits for.",
+                    f"nothing sent within {FIRST_SENT_S:.0f} s; the producer's last lines:{pipeline.producer.said()}",
+                    hint="Its last lines say what it waits for.",
                 )
             running_s = now - first_sent if first_sent else 0.0
             scene = view.Scene(running_s, sent, stored, figures, pipeline.addresses)

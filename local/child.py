@@ -22,14 +22,14 @@ class Child:
         output: Where its stdout and stderr go: a file, or a pipe's descriptor.
         stop_signal: What to send when this process is gone.
         grace_s: Seconds from then to SIGKILL; a broker told to stop while it starts may hang.
-        keep_fds: Descriptors that the command inherits, a lock say.
+        keep_fds: Descriptors that the command inherits, such as a lock.
         cwd: Its working folder.
         env: Its whole environment; None: ours.
     Raises:
         LocalServerError: The command cannot be run at all.
     """
 
-    def __init__(  # noqa: PLR0913 - what there is to say of a process, by keyword
+    def __init__(  # noqa: PLR0913 - a process has this many properties; by keyword
         self,
         command: Sequence[str | Path],
         *,
@@ -60,7 +60,7 @@ class Child:
                 os.close(reporter)
             try:
                 answer = reported.read()
-            except BaseException:  # Ctrl-C: nobody will hold this object
+            except BaseException:  # Ctrl-C: no one can hold this object
                 self.close()
                 raise
         if not answer.isdigit():
@@ -72,7 +72,7 @@ class Child:
         self.pid = int(answer)
 
     def poll(self) -> int | None:
-        """Give the exit code (128 + N: ended by signal N), or None while anything of the command runs."""
+        """Return the exit code (128 + N: ended by signal N), or None while anything of the command runs."""
         code = self._process.poll()
         if code is not None:
             self.close()
@@ -93,7 +93,7 @@ class Child:
         return code
 
     def stop(self, number: signal.Signals = signal.SIGTERM, *, grace_s: float = 10.0) -> int:
-        """Send a signal, SIGKILL after `grace_s` seconds, wait until nothing of it is left; give the exit code."""
+        """Send a signal, SIGKILL after `grace_s` seconds, wait until nothing of it is left; return the exit code."""
         self.send(number, grace_s=grace_s)
         return self.wait()
 
@@ -110,6 +110,6 @@ class Child:
             return
 
     def close(self) -> None:
-        """Let go: a command that still runs is told to stop, as if this process had ended."""
+        """Close the pipe: a command that still runs is stopped, as if this process had ended."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         self._process.stdin.close()

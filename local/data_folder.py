@@ -19,7 +19,7 @@ def locked(folder: Path, *, patience_s: float = PATIENCE_S) -> Iterator[int]:
     Make the folder if needed and hold its lock.
 
     The lock belongs to the open file, not to a process: a child that inherits the descriptor keeps it locked, and so do
-    the child's children, until the last of them has ended. So a folder that can be locked is in use by nobody.
+    the child's children, until the last of them has ended. So a folder that can be locked is not in use.
 
     Yields:
         The descriptor to let children inherit.
@@ -55,7 +55,7 @@ def _acquire(lock: int, folder: Path, deadline: float) -> None:
         except OSError as error:
             raise LocalServerError(
                 f"cannot lock the folder {folder}: {error.strerror}",
-                hint="That file system has no locks (a network drive, say): move the project to a local disk.",
+                hint="That file system has no locks (a network drive, for example): move the project to a local disk.",
             ) from error
         else:
             return

@@ -32,21 +32,21 @@ log = logging.getLogger(__name__)
 
 
 def read_pins(pins: Path | None = None) -> dict[str, str]:
-    """Give the SHA-256 of each coordinate `group:artifact:version`; None: of Kafka's."""
+    """Return the SHA-256 of each coordinate `group:artifact:version`; None: of Kafka's."""
     text = (pins or PINS).read_text(encoding="utf-8")
     lines = (line.split() for line in text.splitlines() if not line.startswith("#"))
     return {coordinate: sha256 for coordinate, sha256 in lines}  # noqa: C416 - checks that each line has two words
 
 
 def file_name(coordinate: str) -> str:
-    """Give a jar's own name, `artifact-version.jar`."""
+    """Return a jar's own name, `artifact-version.jar`."""
     _, artifact, version = coordinate.split(":")
     return f"{artifact}-{version}.jar"
 
 
 def ensure(folder: Path, pinned: Path | None = None) -> list[Path]:
     """
-    Have all jars in `folder`, fetching what is missing; safe for several processes, and after an interruption.
+    Return all jars in `folder`, fetching those that are missing; safe for several processes and after an interruption.
 
     A jar gets its name there only when it is whole and its checksum is right.
 
@@ -118,7 +118,7 @@ def _download(coordinate: str, folder: Path) -> Path:
 
 
 def maven(repository: Path) -> "MavenContext":
-    """Give the way to Maven's repositories, mirrors of jgo's settings first; what is fetched lands in `repository`."""
+    """Return access to Maven's repositories, mirrors of jgo's settings first; jars are stored in `repository`."""
     # Imported late: a third of a second, for what is needed once.
     from jgo.config import GlobalSettings  # noqa: PLC0415
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415

@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
 
 def prepare_class_data(folder: Path) -> Path:
     """
-    Have the class data of Java's own classes in `folder`; the wheel leaves it out, and every start costs a second more.
+    Make the class data of Java's own classes in `folder`; the wheel leaves it out, and every start costs a second more.
 
     Returns:
         The archive, for `-XX:SharedArchiveFile`.
@@ -53,7 +53,7 @@ def keep_class_data(written: Path, archive: Path) -> None:
 
 
 def fingerprint(paths: list[Path]) -> str:
-    """Give a short word for a class path: class data holds for just this one, by names, sizes and times."""
+    """Return a short word for a class path: class data holds for just this one, by names, sizes and times."""
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 

@@ -162,7 +162,7 @@ class KafkaServer(LocalServer):
 
 
 def new_cluster_id() -> str:
-    """Give a random cluster id as Kafka writes them: 16 bytes in base64, without a `-` in front (an option)."""
+    """Return a random cluster id as Kafka writes them: 16 bytes in base64, without a `-` in front (an option)."""
     while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return name

@@ -17,7 +17,7 @@ from local.jars import maven
 
 
 def pin(coordinate: str, repository: Path) -> dict[str, str]:
-    """Give coordinates and SHA-256 of one coordinate's jars."""
+    """Return coordinates and SHA-256 of one coordinate's jars."""
     context = maven(repository)
     wanted = context.create_dependency(coordinate.removesuffix("!"))
     wanted.scope = "compile"

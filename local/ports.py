@@ -5,13 +5,13 @@ import socket
 from typing import Final
 
 HOST: Final = "127.0.0.1"
-# Below the ports that Linux (32768 up) and macOS (49152 up) hand to outgoing connections: a client that knocks at a
+# Below the ports that Linux (32768 up) and macOS (49152 up) hand to outgoing connections: a client that connects to a
 # stopped server's port from there can end up connected to itself, and then the server cannot have its port back.
 ANY: Final = range(20_000, 30_000)
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on this port of loopback now."""
+    """Return whether a server could listen on this port of loopback now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers do: TIME_WAIT is no obstacle
         try:
@@ -23,7 +23,7 @@ def is_free(port: int) -> bool:
 
 def find_free_port(preferred: int | None = None) -> int:
     """
-    Give the preferred port if it is free, else any free one.
+    Return the preferred port if it is free, else any free one.
 
     Raises:
         OSError: No port of `ANY` is free.

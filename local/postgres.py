@@ -33,7 +33,7 @@ class PostgresServer(LocalServer):
 
     name = "postgres"
     stop_signal = STOP_SIGNALS["fast"]
-    superuser = "local_superuser"  # a name that nobody gives the role of their services
+    superuser = "local_superuser"  # unlikely as the name of a service's role
 
     @property
     def password(self) -> str:
@@ -41,7 +41,7 @@ class PostgresServer(LocalServer):
         return (self.data_dir / "password").read_text(encoding="utf-8").strip()
 
     def conninfo(self, database: str = "postgres") -> str:
-        """Give libpq's connection string for the superuser."""
+        """Return libpq's connection string for the superuser."""
         return f"host={HOST} port={self.port} user={self.superuser} password={self.password} dbname={database}"
 
     def stop(self, mode: Literal["fast", "immediate", "smart"] = "fast") -> None:
@@ -68,7 +68,7 @@ class PostgresServer(LocalServer):
             self._run_step([*initdb.command, *arguments], lock, purpose="make a database cluster")
             unfinished.rename(cluster)
         # We hold the folder's lock, so no server runs there: a killed one's note must not be taken for a running one's,
-        # which PostgreSQL does when its process id has been given to somebody else.
+        # which PostgreSQL does when its process id has been given to another process.
         (cluster / "postmaster.pid").unlink(missing_ok=True)
 
     def _command(self) -> Sequence[str | Path]:
@@ -95,7 +95,7 @@ class PostgresServer(LocalServer):
 
     def _keep_private(self, path: Path) -> None:
         """
-        Give a file or folder to PostgreSQL's user, and see that nobody else may open it.
+        Make PostgreSQL's user the owner of a file or folder, the only one that may open it.
 
         Raises:
             LocalServerError: The file system has no owners or permissions, or we may not set them.

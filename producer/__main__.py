@@ -14,7 +14,7 @@ from common.topic import ensure_topic
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder
 from producer.kafka_producer import KafkaSender
-from producer.report import Report
+from producer.report import SendReport
 from producer.schedule import Schedule
 from producer.topic_watch import TopicWatch
 
@@ -24,7 +24,7 @@ QUEUE_FULL_S = 0.05  # wait for acknowledgements when the queue has no room
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line asks for; the exit code."""
+    """Run what the command line asks for and return the exit code."""
     parser = service_parser("python -m producer", "Sends synthetic heart rates to Kafka.")
     given = parser.parse_args(arguments)
     return runtime.run(SERVICE, lambda: produce(given.config))
@@ -32,18 +32,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def produce(config: Path) -> int:
     """
-    Send until a signal comes; the exit code.
+    Send until a signal comes, and return the exit code.
 
     Raises:
-        OutageError: Something could not be delivered in the end.
-        HeartbeatError: The client can go on no more without risking the order or a second copy.
+        OutageError: Some messages could not be delivered before the end.
+        HeartbeatError: The client cannot continue without risking the order or a second copy.
     """
     settings = load(config)
     own = settings.producer
     stop, health = runtime.begin(SERVICE, settings.logging, own, "producer")
     log = structlog.get_logger()
     log.info(
-        "producer started",
+        "service started",
         topic=settings.kafka.topic,
         kafka=settings.kafka.bootstrap_servers,
         customers=own.customers,
@@ -51,7 +51,7 @@ def produce(config: Path) -> int:
     )
     watch = TopicWatch(settings.kafka, stop, ensure_topic(settings.kafka, stop))
     sender = KafkaSender(settings)
-    report = Report(sender, health, on_outage=watch.look)
+    report = SendReport(sender, health, on_outage=watch.look)
     rates, encoder = HeartRates(own.customers, own.interval_s, own.seed), Encoder(own.customers)
     schedule = Schedule(own.customers, own.interval_s)
     runtime.prepare_for_batches()
@@ -66,17 +66,17 @@ def produce(config: Path) -> int:
         report.tick()
         stop.wait(schedule.wait_s())
     undelivered = sender.finish(own.flush_timeout_s)
-    report.speak()
+    report.flush()
     log.info(
-        "producer stopped",
+        "service stopped",
         sent=sender.delivered,
         undelivered=sender.undelivered.total(),
         skipped=report.skipped_total,
     )
     if sender.fatal_error:
         raise HeartbeatError(
-            f"cannot go on sending to {settings.kafka.topic}: {sender.fatal_error}",
-            hint="Start the producer again; if it happens again, look into the broker's log.",
+            f"cannot continue sending to {settings.kafka.topic}: {sender.fatal_error}",
+            hint="Start the producer again; if it happens again, read the broker's log.",
         )
     if undelivered:
         raise OutageError(

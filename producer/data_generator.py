@@ -1,4 +1,4 @@
-"""Heart rates that read like people's: everybody has a level of their own and drifts around it."""
+"""Realistic heart rates: each customer has a level of their own and drifts around it."""
 
 import math
 from statistics import NormalDist
@@ -21,11 +21,11 @@ SD_BPM: Final = 12.45
 # one's level; wearables find 3 to 5 within a person (medRxiv 19008771).
 DRIFTS: Final = ((5.0, 0.0015), (60.0, 0.045), (600.0, 0.025))
 
-# No levels are drawn from the outer 4 % of the normal curve on either side: whoever lived at a limit would stick to it.
+# No levels are drawn from the outer 4 % of the normal curve on either side: they would mostly read as the limit itself.
 LEVEL_MARGIN: Final = 0.04
 
 # So many levels stand for the whole population: they are closer to each other than a tenth of the drifts' deviation.
-# Fewer customers get a table made of their own levels; by the population's, one alone could be out of range for ever.
+# Fewer customers get a table made of their own levels; by the population's, one alone could always be out of range.
 MANY: Final = 200
 
 CELLS_PER_UNIT: Final = 256  # of the table that turns sums into bpm; a bpm is about 20 cells
@@ -34,7 +34,7 @@ TABLE_HALF: Final = 4  # the outermost level, 1.75, and eight standard deviation
 
 class HeartRates:
     """
-    Draws everybody's next heart rate.
+    Draws each customer's next heart rate.
 
     A customer is a fixed level plus slowly varying terms; a table bends their sum to the population's distribution.
     Levels are drawn one from each of equal parts of the population, so that `NORMAL_SHARE` holds closely at any moment.
@@ -44,7 +44,7 @@ class HeartRates:
     Args:
         customers: How many; here they are numbered from 0.
         interval_s: Time between two readings of a customer; 0 counts as a second.
-        seed: Makes the draws repeatable; None: other people every time.
+        seed: Makes the draws repeatable; None: different draws every time.
     """
 
     def __init__(self, customers: int, interval_s: float, seed: int | None) -> None:
@@ -71,12 +71,12 @@ class HeartRates:
         return rates_bpm
 
     def _draw(self, customers: int) -> npt.NDArray[np.float32]:
-        """Draw for each term of each customer; customer by customer, lest it matter how many are read at once."""
+        """Draw for each term of each customer; customer by customer, so that any `first` and `last` give the same."""
         return self._random.standard_normal((customers, len(DRIFTS)), np.float32).T
 
 
 def _cells() -> npt.NDArray[np.float64]:
-    """Give the middles of the table's cells."""
+    """Return the middles of the table's cells."""
     return (np.arange(2 * TABLE_HALF * CELLS_PER_UNIT) + 0.5) / CELLS_PER_UNIT - TABLE_HALF
 
 
@@ -85,12 +85,12 @@ def _normal_cdf() -> npt.NDArray[np.float64]:
 
 
 def _level(part: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Give the level that this part of the population (0 to 1) lies below."""
+    """Return the level that this part of the population (0 to 1) lies below."""
     return np.interp(LEVEL_MARGIN + (1 - 2 * LEVEL_MARGIN) * part, _normal_cdf(), _cells())
 
 
 def _bpm_of_cells(levels: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
-    """Give each cell the bpm that as many of all readings lie below as of all sums of level and drifts lie below it."""
+    """Map each table cell to the bpm at the same quantile: of all readings, and of all sums of level and drifts."""
     drift = math.sqrt(sum(variance for _, variance in DRIFTS))
     below = np.interp((_cells()[:, None] - levels) / drift, _cells(), _normal_cdf()).mean(axis=1)
 

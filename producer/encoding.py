@@ -1,4 +1,4 @@
-"""Readings become messages: the JSON of the event contract, byte by byte the same for every reader."""
+"""Encodes readings as messages: JSON by the event contract."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

@@ -48,7 +48,7 @@ class KafkaSender:
         self._again: Messages | None = None  # while the client is renewed, what the old one held
         self._accepted = 0
         self._failed = 0  # of those accepted
-        self.fatal_error = ""  # the client refuses everything from now on
+        self.fatal_error = ""  # the client rejects all messages from now on
         self._complaints = Complaints()
         self.delivered = 0
         self.undelivered: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class KafkaSender:
 
     @property
     def is_full(self) -> bool:
-        """Tell whether messages wait for room in the queue; `poll` until it is no longer so."""
+        """Return whether messages wait for room in the queue; call `poll` until none does."""
         return bool(self._waiting)
 
     def send(self, messages: Messages) -> None:
@@ -97,7 +97,7 @@ class KafkaSender:
 
     def renew(self) -> None:
         """
-        Begin anew with another client, since this one waits for a topic that is gone.
+        Replace the client, since this one waits for a topic that no longer exists.
 
         What it had not sent yet is sent by the new one; what was on its way may have arrived, and is given up.
         """
@@ -129,7 +129,7 @@ class KafkaSender:
         return self.undelivered.total() - before
 
     def _flush(self, timeout_s: float) -> int:
-        """Wait until nothing is left; give how many messages are."""
+        """Wait until no message is left, and return how many still are."""
         try:
             return self._producer.flush(timeout_s)
         except KafkaException as error:

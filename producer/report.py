@@ -1,4 +1,4 @@
-"""What the producer says of itself: one `Sent` line a second, and every reading that did not get through."""
+"""What the producer reports: one `Sent` line a second, and each reading that was not delivered."""
 
 import time
 from collections import Counter
@@ -14,13 +14,13 @@ from producer.metrics import DELIVERED, IN_FLIGHT, SKIPPED, UNDELIVERED
 INTERVAL_S: Final = 1.0
 
 
-class Report:
+class SendReport:
     """
     Looks at the sender's counts once a second.
 
     Args:
-        sender: Whose counts.
-        health: Told of progress.
+        sender: Its counts are reported.
+        health: Notified of progress.
         on_outage: Called once when nothing is acknowledged any more.
     """
 
@@ -30,17 +30,17 @@ class Report:
         self._health = health
         self._on_outage = on_outage
         self._since = time.monotonic()
-        self._told = 0
-        self._told_undelivered: Counter[str] = Counter()
+        self._reported = 0
+        self._reported_undelivered: Counter[str] = Counter()
         self._was_in_flight = 0
-        self._told_outage = False
+        self._reported_outage = False
         self._skipped = 0
         self.skipped_total = 0
 
     @property
     def is_stuck(self) -> bool:
-        """Tell whether nothing was acknowledged lately although something is on its way."""
-        return self._told_outage
+        """Return whether messages are in flight and none was acknowledged lately."""
+        return self._reported_outage
 
     def skipped(self, count: int) -> None:
         """Count readings that were not taken because their time had passed."""
@@ -49,17 +49,17 @@ class Report:
         SKIPPED.inc(count)
 
     def tick(self) -> None:
-        """Speak if a second has passed."""
+        """Report if a second has passed since the last report."""
         if time.monotonic() - self._since >= INTERVAL_S:
-            self.speak()
+            self.flush()
 
-    def speak(self) -> None:
-        """Speak now of the time since the last report."""
+    def flush(self) -> None:
+        """Report what happened since the last report."""
         seconds = time.monotonic() - self._since
         self._since += seconds
         sender = self._sender
-        in_flight, count = sender.in_flight, sender.delivered - self._told
-        self._told = sender.delivered
+        in_flight, count = sender.in_flight, sender.delivered - self._reported
+        self._reported = sender.delivered
         DELIVERED.inc(count)
         IN_FLIGHT.set(in_flight)
         if count or in_flight:
@@ -71,30 +71,34 @@ class Report:
                 total=sender.delivered,
                 undelivered=sender.undelivered.total(),
             )
-        self._tell_outage(is_stuck=not count and in_flight > 0 and self._was_in_flight > 0)
+        self._report_outage(is_stuck=not count and in_flight > 0 and self._was_in_flight > 0)
         self._was_in_flight = in_flight
-        for reason, undelivered in (sender.undelivered - self._told_undelivered).items():
+        for reason, undelivered in (sender.undelivered - self._reported_undelivered).items():
             UNDELIVERED.labels(reason).inc(undelivered)
             self._log.error(
-                f"cannot deliver {undelivered} messages: {reason}",
-                hint="They are not sent again; look into the broker's log.",
+                "cannot deliver messages",
+                count=undelivered,
+                reason=reason,
+                hint="They are not sent again; read the broker's log.",
             )
-        self._told_undelivered = sender.undelivered.copy()
+        self._reported_undelivered = sender.undelivered.copy()
         if self._skipped:
             self._log.warning(
-                f"cannot keep up: {self._skipped} readings skipped",
+                "cannot keep up, readings skipped",
+                count=self._skipped,
                 hint="The broker is slow or this process was stopped; otherwise lower HEARTBEAT_PRODUCER__CUSTOMERS.",
             )
             self._skipped = 0
 
-    def _tell_outage(self, *, is_stuck: bool) -> None:
+    def _report_outage(self, *, is_stuck: bool) -> None:
         if not is_stuck:
             self._health.ok()
-            self._told_outage = False
-        elif not self._told_outage:
-            self._told_outage = True
+            self._reported_outage = False
+        elif not self._reported_outage:
+            self._reported_outage = True
             self._log.warning(
-                f"nothing is acknowledged: {self._sender.last_error or 'the client says nothing of why'}",
-                hint="Readings wait in memory until the broker takes them; check that it runs, and its log.",
+                "nothing is acknowledged",
+                error=self._sender.last_error or "the client reports none",
+                hint="Readings wait in memory until the broker accepts them; check that it runs, and read its log.",
             )
             self._on_outage()

@@ -4,16 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-TICK_S: Final = 0.02  # slots are gathered this long; half of it would cost a third more CPU at 1,000/s, and help nobody
-MOST_BEHIND_S: Final = 1.0  # what hiccups are made up for; arbitrary, far longer than any pause of a healthy machine
-MOST_WAIT_S: Final = 0.5  # however long the interval: acknowledgements, the log and signals want attention
+TICK_S: Final = 0.02  # slots are gathered this long; half of it would cost a third more CPU at 1,000/s, for no gain
+MOST_BEHIND_S: Final = 1.0  # shorter delays are made up for; arbitrary, far above any pause of a healthy machine
+MOST_WAIT_S: Final = 0.5  # for any interval: acknowledgements, the log and signals must be handled
 
 # Unlike `time.monotonic`, Linux's boot time passes in a suspended machine, so that the readings missed are noticed.
 _CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def steady_clock() -> float:
-    """Seconds since some moment, whatever the wall clock is set to."""
+    """Return the seconds since a fixed moment; changes of the wall clock do not affect them."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -41,7 +41,7 @@ class Schedule:
         Args:
             most: How many at the most.
         Returns:
-            The first and the one after the last customer (from 0) whose turn it is, all in one round; and how many
+            The first customer that is due (from 0) and the one after the last, all in one round; and how many
             slots were skipped before them: all that were due, if the schedule was more than `MOST_BEHIND_S` behind.
         """
         skipped = 0
@@ -58,7 +58,7 @@ class Schedule:
         return first, last, skipped
 
     def wait_s(self) -> float:
-        """Seconds until the next slots are due, at most `MOST_WAIT_S`."""
+        """Return the seconds until the next slots are due, at most `MOST_WAIT_S`."""
         if not self._slot_s:
             return 0.0
         gathered = self._start + self._next * self._slot_s + max(0.0, TICK_S - self._slot_s)

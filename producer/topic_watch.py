@@ -1,4 +1,4 @@
-"""Looks after the topic while nothing is acknowledged: it may be gone, or be another one."""
+"""Checks the topic while nothing is acknowledged: it may have been deleted or re-created."""
 
 import contextlib
 import time
@@ -11,12 +11,12 @@ from common.runtime import StopFlag
 from common.settings import Kafka
 from common.topic import TopicState, ensure_topic
 
-PATIENCE_S: Final = 5.0  # with a client that may find the new topic by itself; it looks every second or so
+PATIENCE_S: Final = 5.0  # for the client to find the new topic by itself; it looks about once a second
 
 
 class TopicWatch:
     """
-    Makes the topic again if somebody deleted it, and tells whether it is a new one since the last time.
+    Creates the topic again if it was deleted, and detects that it was re-created.
 
     Args:
         kafka: Addresses and the topic.
@@ -31,12 +31,12 @@ class TopicWatch:
         self._new_since: float | None = None
 
     def look(self) -> None:
-        """Look in a thread beside the schedule, since it waits for the broker; in context, so that its log says who."""
+        """Check the topic in a thread, since that waits for the broker; its log lines keep our context."""
         Thread(target=copy_context().run, args=(self._look,), daemon=True).start()
 
     def wants_new_client(self, *, is_stuck: bool) -> bool:
         """
-        Tell, once, that the client waits for a topic that is gone.
+        Return True, once, if the client waits for a topic that no longer exists.
 
         Usually it finds the new one by itself. It does not when the new one's leader epoch is lower than the old one's,
         as after the loss of Kafka's volume.
@@ -50,7 +50,7 @@ class TopicWatch:
         return waited and is_stuck
 
     def _look(self) -> None:
-        with contextlib.suppress(ConfigError):  # what the sender meets itself says more
+        with contextlib.suppress(ConfigError):  # the sender's own error says more
             state = ensure_topic(self._kafka, self._stop, self._state)
             if state is None:
                 return

@@ -18,7 +18,7 @@ import pyarrow as pa
 from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, TopicReplacedError
 from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
-from common.topic import Topic
+from common.topic import TopicAdmin
 from common.topic_identity import TopicCheck, TopicIdentity
 from spark.records import batch_of, rows_of
 from store.batch import Batch
@@ -95,7 +95,7 @@ class Worker:
         self.outcome: Outcome | None = None  # of the task under way
         self.store = PostgresStore(job.settings, job.credentials, self._note_old)  # the driver warns, not a worker
         self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
-        self._topic = Topic(job.settings.kafka)
+        self._topic = TopicAdmin(job.settings.kafka)
         prepare_for_batches()
 
     def write(self, batch: Batch, topic: TopicIdentity) -> list[Rejected]:

@@ -37,7 +37,7 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
     stop, health = runtime.begin(service, settings.logging, settings.consumer, "consumer")
     say = structlog.get_logger().info
     say(
-        f"{service} started",
+        "service started",
         topic=settings.kafka.topic,
         kafka=settings.kafka.bootstrap_servers,
         postgresql=f"{settings.postgresql.host}:{settings.postgresql.port}/{credentials.database}",
@@ -55,4 +55,4 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         yield Storing(settings, credentials, stop, health)
     finally:
         maintenance.stop()
-    say(f"{service} stopped")
+    say("service stopped")

@@ -8,7 +8,7 @@ from psycopg import Connection, IsolationLevel
 
 from common.errors import NoLeaderError
 from common.settings import Credentials, Settings
-from common.topic import Topic
+from common.topic import TopicAdmin
 from common.topic_log import TopicLog
 from store.kafka_probe import find_replaced
 from store.position import LastRecord, Position
@@ -223,7 +223,7 @@ def _rows(connection: Connection, query: str, from_generation: int) -> Held:
 def _log_ends(settings: Settings) -> tuple[str | None, dict[int, int]]:
     log = TopicLog(settings)
     try:
-        state = Topic(settings.kafka).look()
+        state = TopicAdmin(settings.kafka).look()
         if state is None:
             return None, {}
         ends = {partition: end for partition, (_, end) in log.ranges(range(state.partitions)).items()}

@@ -31,7 +31,7 @@ class Outcome:
 
     @property
     def tally(self) -> str:
-        """Give what was stored, in words."""
+        """Return what was stored, in words."""
         return f"{self.stored:,}" + (f", with {self.repeated:,} repetitions" if self.repeated else "")
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ def meet(running: Stack, module: str, kind: str) -> Outcome:
 
 
 def good(seed: int, count: int) -> Messages:
-    """Give so many good messages of now."""
+    """Return so many good messages of now."""
     return [message for block in readings(count, count, seed) for message in block]
 
 
 def bad(kind: str) -> Messages:
-    """Give a message whose heart rate is none."""
+    """Return a message whose heart rate is none."""
     message = good(0, 1)[0]
     head, _, _ = message["value"].rpartition(b" ")
     return [{**message, "value": head + b" " + BAD[kind] + b"}"}]
@@ -88,7 +88,7 @@ def watch(running: Stack, service: Service, rows: int, within_s: float, *, until
 
 
 def kept(running: Stack, topic: str) -> str:
-    """Give where the message can be found."""
+    """Return where the message can be found."""
     if running.connection.execute("SELECT FROM rejected_heartbeats").fetchone() is not None:
         return "in quarantine"
     consumer = Consumer({"bootstrap.servers": running.kafka.bootstrap_servers, "group.id": "peers"})

@@ -66,12 +66,12 @@ def store(running: Stack, peer: Peer, topic: str, rows: int) -> Run:
 
 
 def alike(run: Run) -> Run:
-    """Give the same, its processes named as those of peers."""
+    """Return the same, its processes named as those of peers."""
     return Run(run.rows_per_s, {OURS.get(n, n): used for n, used in run.cpu_s_per_million.items()}, run.memory_mb)
 
 
 def measure(running: Stack, rows: int, chosen: Sequence[str]) -> Iterator[tuple[str, Run]]:
-    """Give the floor and each peer in turn, by their titles."""
+    """Yield the floor and each peer in turn, by their titles."""
     running.make_topic(TOPIC, readings(rows, 1000))
     running.make_topic(f"{TOPIC}-few", readings(FEW, 1000))
     drain(running, 1, rows, TOPIC)
@@ -89,7 +89,7 @@ def measure(running: Stack, rows: int, chosen: Sequence[str]) -> Iterator[tuple[
 def compare(
     running: Stack, rows: int, chosen: Sequence[str]
 ) -> tuple[dict[str, list[Run]], dict[str, dict[str, Outcome]]]:
-    """Measure everything, print each figure when it is there; give the runs, and what bad messages do, by titles."""
+    """Measure everything, print each figure when it is there; return the runs, and what bad messages do, by titles."""
     for name in chosen:
         if name in JARS:
             fetch(JARS[name])  # not while something is measured

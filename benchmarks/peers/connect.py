@@ -28,7 +28,7 @@ SCHEMA: Final = {
 
 
 def worker(place: Place) -> dict[str, str]:
-    """Give the settings of Connect itself."""
+    """Return the settings of Connect itself."""
     return {
         "bootstrap.servers": place.bootstrap_servers,
         "listeners": f"http://{HOST}:{find_free_port()}",
@@ -40,7 +40,7 @@ def worker(place: Place) -> dict[str, str]:
 
 
 def connector(place: Place) -> dict[str, str]:
-    """Give the settings of the sink."""
+    """Return the settings of the sink."""
     return {
         "name": place.group_id,
         "connector.class": "io.debezium.connector.jdbc.JdbcSinkConnector",
@@ -67,7 +67,7 @@ def connector(place: Place) -> dict[str, str]:
 
 
 def properties(settings: Mapping[str, str]) -> str:
-    """Give settings as the lines of a properties file."""
+    """Return settings as the lines of a properties file."""
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 

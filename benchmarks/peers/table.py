@@ -18,22 +18,22 @@ def empty(running: Stack) -> None:
 
 
 def attempted(running: Stack) -> int:
-    """Give how many rows a peer has inserted, committed or not; it reads no table, so it may be asked often."""
+    """Return how many rows a peer has inserted, committed or not; it reads no table, so it may be asked often."""
     return _number(running, ATTEMPTED)
 
 
 def stored(running: Stack) -> int:
-    """Give how many rows there are."""
+    """Return how many rows there are."""
     return _number(running, STORED)
 
 
 def different(running: Stack) -> int:
-    """Give how many rows there are, repetitions left out."""
+    """Return how many rows there are, repetitions left out."""
     return _number(running, DIFFERENT)
 
 
 def repeated(running: Stack) -> int:
-    """Give how many rows are repetitions."""
+    """Return how many rows are repetitions."""
     return _number(running, REPEATED)
 
 

@@ -9,8 +9,7 @@ from confluent_kafka.admin import NewTopic
 
 from common.errors import OutageError
 from common.settings import Kafka
-from common.topic import Topic as Administration
-from common.topic import TopicState
+from common.topic import TopicAdmin, TopicState
 from local.waiting import wait_until
 from tests.pipeline import Topic
 from tests.two_brokers import two_brokers
@@ -19,7 +18,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 CLIENTS = 10  # each asks the broker that it takes for the controller, which is one of the two at random
 
 
-def look(admin: Administration) -> TopicState | None:
+def look(admin: TopicAdmin) -> TopicState | None:
     try:
         return admin.look()
     except OutageError:
@@ -37,7 +36,7 @@ def test_topic_is_known_again_soon_after_the_broker_that_is_asked_is_lost(
         admin = topic.admin
         admin.create_topics([created])[topic.name].result()
         address = Kafka(bootstrap_servers=first.bootstrap_servers, topic=topic.name)
-        admins = [Administration(address) for _ in range(CLIENTS)]
+        admins = [TopicAdmin(address) for _ in range(CLIENTS)]
         before = [wait_until(lambda: look(one)) for one in admins]  # noqa: B023
         second.kill()
         began = time.monotonic()

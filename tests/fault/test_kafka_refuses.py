@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from common.errors import OutageError
 from common.settings import Kafka
-from common.topic import Topic
+from common.topic import TopicAdmin
 from local.kafka import KafkaServer
 from local.ports import HOST, find_free_port
 from local.service import Service
@@ -169,7 +169,7 @@ def test_password_changed_while_services_run_is_waited_out(
 
     assert SECRET not in producer.text() + consumer.text()
     assert producer.stop() == 0
-    sent = next(producer.events("producer stopped"))["sent"]
+    sent = next(producer.events("service stopped"))["sent"]
     wait_until(lambda: database.count() >= sent, what="everything is stored")
     assert consumer.stop() == 0
     assert database.count() == sent
@@ -183,7 +183,7 @@ def resident_kb() -> int:
 def test_memory_stays_while_the_broker_is_away() -> None:
     """What a client reports stays in memory until somebody takes it: a day without Kafka took 512 MB."""
     often: dict[str, str | int | float | bool] = {"reconnect.backoff.ms": 1, "reconnect.backoff.max.ms": 1}
-    topic = Topic(Kafka(bootstrap_servers=f"{HOST}:{find_free_port()}", librdkafka=often))
+    topic = TopicAdmin(Kafka(bootstrap_servers=f"{HOST}:{find_free_port()}", librdkafka=often))
     sizes_kb = []
     for _ in range(6):  # 5 s each, with hundreds of failed connections a second: an hour's at the usual pace
         with pytest.raises(OutageError, match="Connection refused"):
@@ -196,7 +196,7 @@ def test_memory_stays_while_the_broker_is_away() -> None:
 
 def test_outage_is_told_while_nobody_waits_for_an_answer_but_an_idle_connection_that_closes_is_not() -> None:
     """The loop that reads sees only that nothing arrives; a broker closes idle connections every ten minutes."""
-    topic = Topic(Kafka(bootstrap_servers=f"{HOST}:{find_free_port()}"))
+    topic = TopicAdmin(Kafka(bootstrap_servers=f"{HOST}:{find_free_port()}"))
     began = time.monotonic()
 
     def warned() -> list[str]:

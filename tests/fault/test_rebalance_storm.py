@@ -36,7 +36,7 @@ def run_storm(start: StartService, topic: Topic, database: Database, *, seconds:
                 if chance.random() < 0.3:
                     leaving.end()
                 else:
-                    wait_until(lambda: any(leaving.events("consumer started")))  # noqa: B023
+                    wait_until(lambda: any(leaving.events("service started")))  # noqa: B023
                     leaving.send_signal(signal.SIGTERM)
     wait_until(lambda: database.passed() == topic.ends(), within_s=30, what="everything read")
     print(f"{changes} members joined, {len(feed.sent)} messages")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 def test_each_event_becomes_one_row_with_its_very_values(start: StartService, topic: Topic, database: Database) -> None:
     """The whole job in one sentence."""
     consumer = start("consumer")
-    wait_until(lambda: any(consumer.events("consumer started")))
+    wait_until(lambda: any(consumer.events("service started")))
     wait_until(lambda: "topic created" in consumer.text())
     sent = topic.send_heartbeats(5000)
     wait_until(lambda: database.passed() == topic.ends())
@@ -159,7 +159,7 @@ def test_two_consumers_share_the_partitions(start: StartService, topic: Topic, d
     """`--scale consumer=N` needs nothing else."""
     topic.create()
     consumers = [start("consumer"), start("consumer")]
-    wait_until(lambda: all(any(c.events("consumer started")) for c in consumers))
+    wait_until(lambda: all(any(c.events("service started")) for c in consumers))
     total = 0
 
     def both_store() -> bool:

@@ -185,7 +185,9 @@ def test_what_ends_by_itself_is_named(demo: Callable[..., tuple[Demo, Path]], wo
 
     assert run.process.wait(60) == 1
     assert re.search(
-        rf"^{name} ended by itself, exit code 137; it said last:\n    (.|\n)*\nHINT: ", output.read_text(), re.MULTILINE
+        rf"^{name} ended by itself, exit code 137; its last lines:\n    (.|\n)*\nHINT: ",
+        output.read_text(),
+        re.MULTILINE,
     )
     assert run.running() == []
 

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from common import telemetry
 from common.settings import Consumer, Kafka, Settings
-from common.topic import Topic as Administration
+from common.topic import TopicAdmin
 from consumer import coordinator
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
@@ -71,13 +71,13 @@ def test_spare_consumer_is_quiet(topic: Topic, monkeypatch: pytest.MonkeyPatch) 
     """A consumer more than there are partitions is a reserve: a broker knows its group, so nothing is wrong."""
     monkeypatch.setattr(coordinator, "PATIENCE_S", 0.2)
     monkeypatch.setattr(coordinator, "ASK_EVERY_S", 0.2)
-    ask, asked = Administration.ask_groups, list[Future[ListConsumerGroupsResult]]()
+    ask, asked = TopicAdmin.ask_groups, list[Future[ListConsumerGroupsResult]]()
 
-    def ask_groups(self: Administration) -> Future[ListConsumerGroupsResult]:
+    def ask_groups(self: TopicAdmin) -> Future[ListConsumerGroupsResult]:
         asked.append(ask(self))
         return asked[-1]
 
-    monkeypatch.setattr(Administration, "ask_groups", ask_groups)
+    monkeypatch.setattr(TopicAdmin, "ask_groups", ask_groups)
     topic.create(1)
     topic.ends(1)
     with contextlib.ExitStack() as closing, capture_logs() as lines:

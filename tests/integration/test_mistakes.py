@@ -176,5 +176,5 @@ def test_url_as_host_is_refused_without_its_password(start: StartService, argume
 def test_development_password_at_a_server_of_others_is_warned_of(start: StartService) -> None:
     """It is in the repository; the consumer goes on, since a test system may be meant."""
     process = start("consumer", HEARTBEAT_POSTGRESQL__HOST="192.0.2.1", POSTGRESQL_PASSWORD="consumer")
-    wait_until(lambda: any(process.events("consumer started")))
+    wait_until(lambda: any(process.events("service started")))
     wait_until(lambda: any(process.events("development password in use")))

@@ -31,7 +31,7 @@ def stop_at(producer: Service, messages: int) -> dict[str, int]:
     """Stop it once so many are acknowledged; what it says at the end."""
     wait_until(lambda: total(producer) >= messages, what=f"{messages} messages sent")
     assert producer.stop() == 0
-    [stopped] = producer.events("producer stopped")
+    [stopped] = producer.events("service stopped")
     return stopped
 
 
@@ -151,7 +151,7 @@ def test_ctrl_c_stops_it_as_well(start: StartService, topic: Topic) -> None:
     producer.send_signal(signal.SIGINT)
 
     assert producer.wait(10) == 0
-    assert sum(topic.ends().values()) == next(producer.events("producer stopped"))["sent"]
+    assert sum(topic.ends().values()) == next(producer.events("service stopped"))["sent"]
 
 
 def test_metrics_agree_with_the_log(start: StartService) -> None:

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from common.runtime import StopFlag
 from common.settings import Kafka, Producer, Settings
-from common.topic import Topic, TopicState, ensure_topic
+from common.topic import TopicAdmin, TopicState, ensure_topic
 from local.waiting import wait_until
 from producer import topic_watch
 from producer.kafka_producer import KafkaSender
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 def partitions(kafka: Kafka) -> int:
     """Give how many partitions the topic has; 0: there is none."""
-    state = Topic(kafka).look()
+    state = TopicAdmin(kafka).look()
     return state.partitions if state else 0
 
 
@@ -30,7 +30,7 @@ def test_new_topic_takes_messages_once_it_is_ensured(topic: pipeline.Topic) -> N
 
     state = ensure_topic(kafka, StopFlag())
 
-    assert Topic(kafka).is_led(100)
+    assert TopicAdmin(kafka).is_led(100)
     assert isinstance(state, TopicState)
     assert state.partitions == 100
 
@@ -38,9 +38,9 @@ def test_new_topic_takes_messages_once_it_is_ensured(topic: pipeline.Topic) -> N
 def test_partition_that_is_not_there_has_no_leader(topic: pipeline.Topic) -> None:
     topic.create(3)
     kafka = Kafka(bootstrap_servers=topic.server.bootstrap_servers, topic=topic.name)
-    wait_until(lambda: Topic(kafka).is_led(3))
+    wait_until(lambda: TopicAdmin(kafka).is_led(3))
 
-    assert not Topic(kafka).is_led(4)
+    assert not TopicAdmin(kafka).is_led(4)
 
 
 def test_added_partitions_do_not_ask_for_a_new_client(topic: pipeline.Topic, monkeypatch: pytest.MonkeyPatch) -> None:

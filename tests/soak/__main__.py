@@ -99,7 +99,7 @@ def torment(system: System, watch: Watch, figures: Figures, *, seconds: float, s
 def settle(system: System, watch: Watch) -> bool:
     """Stop the producer, wait for the last message, prove the books; True if nothing is lost and nothing twice."""
     system.stop(system.producer)
-    sent = next(system.producer.events("producer stopped"))["sent"]
+    sent = next(system.producer.events("service stopped"))["sent"]
     ends = watch.ends()
     deadline = time.monotonic() + RECOVERY_S
     while watch.passed != ends:

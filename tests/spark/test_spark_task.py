@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from common.errors import HeartbeatError, TopicReplacedError
 from common.settings import Credentials, Kafka, PostgreSQL, Settings
-from common.topic import Topic as Administration
+from common.topic import TopicAdmin
 from common.topic_identity import TopicIdentity
 from spark.stream import Stream, ends_of
 from spark.task import Job, Outcome, store
@@ -40,7 +40,7 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     credentials = Credentials.model_construct(
         username=server.superuser, password=SecretStr(server.password), database=database.name
     )
-    state = Administration(settings.kafka).look()
+    state = TopicAdmin(settings.kafka).look()
     assert state is not None
     identity = TopicIdentity(topic.name, str(state.topic_id))
     books = PostgresStore(settings, credentials)
