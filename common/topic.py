@@ -195,7 +195,7 @@ class TopicAdmin:
             return  # not allowed to look, or just going away: what follows will say so
         values = {name: entry.value for name, entry in found.items()}
         for difference, hint in differences(self._kafka, state.partitions, values):
-            structlog.get_logger().warning(difference, hint=hint)
+            structlog.get_logger().warning("topic differs from the settings", difference=difference, hint=hint)
 
 
 def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) -> TopicState | None:

@@ -90,7 +90,8 @@ def begin(start: StartService, service: str, port: int, options: str) -> Service
 
 
 def complaints(service: Service, words: str) -> list[str]:
-    return [event["event"] for event in service.events() if "hint" in event and words in event["event"]]
+    lines = [f"{event['event']} {event.get('error', '')}" for event in service.events() if "hint" in event]
+    return [line for line in lines if words in line]
 
 
 @pytest.mark.parametrize(

@@ -71,14 +71,14 @@ def test_existing_topic_is_compared_with_the_settings_once(topic: pipeline.Topic
     with capture_logs() as said:
         state = ensure_topic(kafka, StopFlag())
 
-    assert [line["event"].removeprefix(f"topic {topic.name} has ").partition(",")[0] for line in said] == [
+    assert [line["difference"].removeprefix(f"topic {topic.name} has ").partition(",")[0] for line in said] == [
         "2 partitions",
         "cleanup.policy=compact",
         "retention.ms=3600000",
         "retention.bytes=-1",
         "max.message.bytes=1048588",
     ]
-    assert {line["log_level"] for line in said} == {"warning"}
+    assert {(line["log_level"], line["event"]) for line in said} == {("warning", "topic differs from the settings")}
 
     with capture_logs() as said:
         assert ensure_topic(kafka, StopFlag(), state) == state
