@@ -90,7 +90,7 @@ SELECT kafka_place_id(1, 0, n), 'heartbeats', 0, n,
        (ARRAY['heart_rate_range', 'not_json', 'timestamp_missing'])[1 + n %% 3], moment, moment
 FROM generate_series(0, %(number)s - 1) AS n, LATERAL (SELECT %(end)s - n * %(apart)s AS moment) AS at
 """
-BOOKS: Final = """
+LEDGER: Final = """
 INSERT INTO kafka_topics VALUES (1, 'filled', 'heartbeats');
 INSERT INTO kafka_ledger SELECT 1, p, 0, 1000000, 1000000 FROM generate_series(0, 5) AS p;
 CREATE TABLE filled (step text PRIMARY KEY, at timestamptz NOT NULL);
@@ -176,7 +176,7 @@ class Filling:
     def _make_schema(self, connection: psycopg.Connection) -> None:
         apply_schema(self._server, DATABASE)
         connection.execute(NO_INDEXES)
-        connection.execute(BOOKS)
+        connection.execute(LEDGER)
         environment = {
             "PGHOST": self._server.host, "PGPORT": str(self._server.port), "PGDATABASE": DATABASE,
             "PGUSER": self._server.superuser, "PGPASSWORD": self._server.password, "POSTGRESQL_DATABASE": DATABASE,

@@ -51,7 +51,7 @@ class RefusedError(OutageError):
     exit_code = 2
 
 
-class BooksError(HeartbeatError):
+class LedgerError(HeartbeatError):
     """Kafka and the ledger contradict each other: going on could lose or repeat heartbeats, so the service stops."""
 
     exit_code = 3

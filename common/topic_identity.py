@@ -1,4 +1,4 @@
-"""Which topic it is: a name can be used twice, and what was read of one topic must not be booked for its successor."""
+"""Which topic it is: a name can be used twice, and what was read of one topic must not count for its successor."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""`python -m consumer`: store heartbeats; `verify`: prove the books; `replay`: judge the quarantine anew."""
+"""`python -m consumer`: store heartbeats; `verify`: check the ledger; `replay`: judge the quarantine anew."""
 
 import sys
 from datetime import timedelta
@@ -24,8 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = service_parser("python -m consumer", "Stores Kafka's heartbeats in PostgreSQL.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="store heartbeats until stopped (the default)")
-    books = commands.add_parser("verify", help="prove the books: every offset is stored, rejected or skipped")
-    books.add_argument("--full", action="store_true", help="count the rows by their ids (reads both tables whole)")
+    check = commands.add_parser("verify", help="check the ledger: every offset is stored, rejected or skipped")
+    check.add_argument("--full", action="store_true", help="count the rows by their ids (reads both tables whole)")
     again = commands.add_parser("replay", help="store quarantined messages that today's rules accept")
     again.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
@@ -34,12 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
         command = partial(judge_anew, given.config, reason=given.reason, dry_run=given.dry_run)
         return runtime.run(SERVICE, command, out=sys.stderr)
     if given.command == "verify":
-        return runtime.run(SERVICE, partial(check_books, given.config, full=given.full), out=sys.stderr)
+        return runtime.run(SERVICE, partial(check_ledger, given.config, full=given.full), out=sys.stderr)
     return runtime.run(SERVICE, lambda: consume(given.config))
 
 
-def check_books(config: Path, *, full: bool) -> int:
-    """Print the books; 1 if they do not add up."""
+def check_ledger(config: Path, *, full: bool) -> int:
+    """Print the ledger; return 1 if it does not balance."""
     balanced = verify.check(load_for_command(config), load_credentials(), full=full, say=print)
     return 0 if balanced else 1
 

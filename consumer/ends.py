@@ -110,7 +110,7 @@ class Store(Protocol):
             The topic's generation, and by partition the next offset and the last record that was taken.
         Raises:
             LogEndsEarlyError: The log ends before the ledger.
-            BooksError: Kafka dropped what was not read yet.
+            LedgerError: Kafka dropped what was not read yet.
             OutageError, ConfigError: The database is away or refuses us.
         """
 
@@ -126,7 +126,7 @@ class Store(Protocol):
             All that was quarantined: the batch's own, and what the database rejected.
         Raises:
             StaleOwnerError: The ledger stands elsewhere; nothing was stored.
-            BooksError: An id is taken though the ledger says that it is not, or the database rejects most rows.
+            LedgerError: An id is taken though the ledger says that it is not, or the database rejects most rows.
             OutageError, ConfigError: The database failed; whether the batch was stored, only the ledger knows.
             HeartbeatError: What `check` raises; nothing was stored.
         """

@@ -4,7 +4,7 @@ The loop: while batches are being written, the next one is read and decoded.
 More than 250 lines: every ending that a wait, a read or a write can have is met here.
 
 Each writer has a connection of its own, so that one batch is copied while the one before it commits. Only the copying
-overlaps: a batch's books advance after those of the batch before it, and if that one fails, it fails, too.
+overlaps: a batch advances the ledger after the batch before it has, and if that one fails, it fails, too.
 
 Start, rebalance, a lost connection and a stale owner share one path: forget what was read, ask the ledger where to
 go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `Source` and a `Store` passed in.
@@ -74,7 +74,7 @@ class Worker:
         Store what arrives until `stop` is set; then finish what is under way, in bounded time.
 
         Raises:
-            BooksError, ConfigError: Going on is no use or no good; everything committed so far stays.
+            LedgerError, ConfigError: Going on is no use or no good; everything committed so far stays.
         """
         try:
             while not stop.is_set():

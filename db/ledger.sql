@@ -15,7 +15,7 @@ COMMENT ON FUNCTION kafka_place IS 'The place in Kafka that a row''s id was made
 
 -- The number for a new topic; the caller has locked kafka_topics. Numbers rise as long as there are any, so that none is
 -- mistaken for another. After that, one without a row is used again: one that was given to nobody, or the oldest topic's
--- that was made again since and whose rows were all dropped by retention; its part of the books goes with it.
+-- that was made again since and whose rows were all dropped by retention; its part of the ledger goes with it.
 CREATE OR REPLACE FUNCTION free_generation() RETURNS smallint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$

@@ -51,19 +51,19 @@ BEGIN
         DELETE FROM rejected_heartbeats WHERE id IN (
             SELECT id FROM summed WHERE older_bytes < least(surplus, 1024 * 1024 * 1024))
         RETURNING id
-    ), tally AS (
+    ), counts AS (
         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
         FROM gone GROUP BY 1, 2
-    ), booked AS (
-        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
-        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    ), updated AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + counts.number
+        FROM counts WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition
     )
     SELECT count(*) INTO dropped FROM gone;
     RETURN dropped;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION bound_rejected FROM PUBLIC;
-COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, tallied in kafka_ledger.rejected_dropped; returns how many';
+COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, counted in kafka_ledger.rejected_dropped; returns how many';
 
 -- A replay may take a message out of the quarantine only once its heartbeat is stored.
 CREATE OR REPLACE FUNCTION release_rejected(ids bigint[]) RETURNS bigint

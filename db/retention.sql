@@ -32,7 +32,7 @@ END
 $$;
 COMMENT ON FUNCTION retention_limit IS 'The moment before which data is old if so many days are kept; an error for fewer days than retention_floor allows';
 
--- Drops one day's heartbeats, and tallies them in the ledger. All locks are tried and given back before anything is
+-- Drops one day's heartbeats, and counts them in the ledger. All locks are tried and given back before anything is
 -- counted: a day that cannot be dropped costs nothing. Rows are counted under a lock that only writers of that day meet.
 -- The lock that every session meets is taken last, for a moment.
 CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
@@ -83,18 +83,18 @@ BEGIN
     EXECUTE format(
         'SELECT array_agg(generation), array_agg(partition), array_agg(number) FROM (
             SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
-            FROM %I GROUP BY 1, 2) AS tally', partition_name) INTO generations, partitions, numbers;
+            FROM %I GROUP BY 1, 2) AS counts', partition_name) INTO generations, partitions, numbers;
     EXECUTE format('DROP TABLE %I', partition_name);
-    UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
-    FROM unnest(generations, partitions, numbers) AS tally (generation, partition, number)
-    WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition;
+    UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + counts.number
+    FROM unnest(generations, partitions, numbers) AS counts (generation, partition, number)
+    WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition;
     INSERT INTO heartbeats_horizon (dropped_before) VALUES (next_moment)
     ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
     RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_heartbeats_day FROM PUBLIC;
-COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, tallied in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
+COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, counted in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
 
 -- The same for rows that never had a day of their own, and for quarantine and rollups: at most so many rows at a time,
 -- so that a transaction stays short.
@@ -118,12 +118,12 @@ BEGIN
         RETURNING id
     ), strays AS (
         SELECT id FROM gone UNION ALL SELECT id FROM gone_old
-    ), tally AS (
+    ), counts AS (
         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
         FROM strays GROUP BY 1, 2
-    ), booked AS (
-        UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + tally.number
-        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    ), updated AS (
+        UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + counts.number
+        FROM counts WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition
     )
     SELECT count(*) INTO dropped FROM strays;
     IF dropped > 0 THEN
@@ -134,7 +134,7 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_strays FROM PUBLIC;
-COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, tallied in the ledger; NULL while another session has the turn';
+COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, counted in the ledger; NULL while another session has the turn';
 
 CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -150,19 +150,19 @@ BEGIN
         DELETE FROM rejected_heartbeats WHERE id IN (
             SELECT id FROM rejected_heartbeats WHERE rejected_at < before LIMIT most)
         RETURNING id
-    ), tally AS (
+    ), counts AS (
         SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
         FROM gone GROUP BY 1, 2
-    ), booked AS (
-        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + tally.number
-        FROM tally WHERE ledger.generation = tally.generation AND ledger.partition = tally.partition
+    ), updated AS (
+        UPDATE kafka_ledger AS ledger SET rejected_dropped = rejected_dropped + counts.number
+        FROM counts WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition
     )
     SELECT count(*) INTO dropped FROM gone;
     RETURN dropped;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rejected FROM PUBLIC;
-COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, tallied in the ledger; NULL while another session has the turn';
+COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, counted in the ledger; NULL while another session has the turn';
 
 CREATE OR REPLACE FUNCTION drop_rollups(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT

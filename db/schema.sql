@@ -201,7 +201,7 @@ COMMENT ON COLUMN rejected_heartbeats.detail IS 'Where PostgreSQL refused a vali
 COMMENT ON COLUMN rejected_heartbeats.appended_at IS 'The time by which a timestamp counts as future: the broker''s (LogAppendTime), else the later of the sender''s and the consumer''s clock. For an unreadable batch, the time of noticing. Before 2011: a sender''s, see TAKE in store/replay.py';
 COMMENT ON TABLE kafka_topics IS 'Numbers the topics that were read: a topic deleted and made again has a new id and starts at offset 0';
 COMMENT ON TABLE kafka_ledger IS 'What was taken from Kafka: advanced in the transaction that stores the rows, so both happen or neither';
-COMMENT ON COLUMN kafka_ledger.start_offset IS 'Where the books begin: the oldest offset Kafka held when the partition was first read';
+COMMENT ON COLUMN kafka_ledger.start_offset IS 'Where the ledger begins: the oldest offset Kafka held when the partition was first read';
 COMMENT ON COLUMN kafka_ledger.next_offset IS 'The next offset to read; this, not the consumer group''s offset, decides';
 COMMENT ON COLUMN kafka_ledger.last_offset IS 'The last record that was taken; NULL when none was, or by an older version';
 COMMENT ON COLUMN kafka_ledger.last_fingerprint IS 'A hash of that record: Kafka must still hold the same one; NULL when it had neither key nor value';

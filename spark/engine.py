@@ -59,7 +59,7 @@ class Engine:
         Store what arrives until `stop` is set; then finish the micro-batch under way, in bounded time.
 
         Raises:
-            BooksError, ConfigError: Going on is no use or no good; everything committed so far stays.
+            LedgerError, ConfigError: Going on is no use or no good; everything committed so far stays.
         """
         try:
             while not stop.is_set():

@@ -28,7 +28,7 @@ def batch_of(rows: Sequence[PlainRecord], position: int, generation: int, decode
     Args:
         rows: Records of one partition in the order of their offsets; between `position` and the last of them, Spark
             has seen every offset, so those without a record hold none (a transaction's markers, say).
-        position: Where the books should stand.
+        position: Where the ledger should stand.
         generation: The topic's number.
         decode: Judges payloads.
     """

@@ -17,7 +17,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, one_line
+from common.errors import ConfigError, HeartbeatError, LedgerError, OutageError, one_line
 from common.topic_identity import Check
 from spark.records import COLUMNS
 from spark.session import read_kafka
@@ -30,7 +30,7 @@ from store.validation import Decode
 NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
 # As Kafka's Java client says it, deep in the causes of what Spark reports.
 INVALID_BATCH: Final = re.compile(r"Record batch for partition (\S+)-(\d+) at offset (\d+) is invalid")
-GRAVEST: Final = (BooksError, ConfigError)  # what waiting does not heal is told before what it does
+GRAVEST: Final = (LedgerError, ConfigError)  # what waiting does not heal is told before what it does
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +155,8 @@ class Stream:
 
     def _catch_up(self, store: PostgresStore, partitions: Sequence[int]) -> None:
         """Another engine was quicker: take the ledger's positions."""
-        _, books = store.positions(self._job.topic, dict.fromkeys(partitions, ANYWHERE))
-        for partition, at in books.items():
+        _, positions = store.positions(self._job.topic, dict.fromkeys(partitions, ANYWHERE))
+        for partition, at in positions.items():
             if at.next_offset < self.positions[partition]:
                 raise StaleOwnerError(
                     f"cannot go on in partition {partition}: the ledger went back from {self.positions[partition]} to"

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, TopicReplacedError
+from common.errors import ConfigError, HeartbeatError, LedgerError, OutageError, TopicReplacedError
 from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import TopicAdmin
@@ -32,7 +32,7 @@ BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin
 ANYWHERE: Final = (0, LAST_OFFSET + 1)  # all offsets that a row's id has room for
 # Errors cross from the workers to the driver by name: what Spark makes of an exception is its text.
 ERRORS: Final[Mapping[str, type[HeartbeatError]]] = {
-    error.__name__: error for error in (BooksError, ConfigError, OutageError, StaleOwnerError, TopicReplacedError)
+    error.__name__: error for error in (LedgerError, ConfigError, OutageError, StaleOwnerError, TopicReplacedError)
 }
 OUTCOME: Final = pa.schema(
     [
@@ -62,7 +62,7 @@ class Job:
     credentials: Credentials
     topic: TopicIdentity
     generation: int
-    positions: Mapping[int, int]  # by partition, where the books stood when the micro-batch began
+    positions: Mapping[int, int]  # by partition, where the ledger stood when the micro-batch began
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class Outcome:
     """What became of a partition's part of a micro-batch; with an error, of what came before it."""
 
     partition: int
-    position: int  # where the books stand now
+    position: int  # where the ledger stands now
     stored: int
     rejected: dict[str, int]  # by reason
     newest_ms: int
@@ -161,7 +161,7 @@ def _store_rows(job: Job, rows: list[PlainRecord], outcome: Outcome) -> None:
         except StaleOwnerError:
             log_ranges = {outcome.partition: ANYWHERE}
             position = worker.store.positions(job.topic, log_ranges)[1][outcome.partition].next_offset
-            if position <= outcome.position:  # the books went back, or a hole was made in them: begin anew
+            if position <= outcome.position:  # the ledger went back, or its row is gone: begin anew
                 raise
             outcome.position = position
         else:

@@ -1,20 +1,20 @@
-"""How the way into the tables fails, in the words that every engine understands."""
+"""Errors of storing, for every engine."""
 
-from common.errors import BooksError, HeartbeatError
+from common.errors import HeartbeatError, LedgerError
 
 
 class StaleOwnerError(HeartbeatError):
-    """Another consumer has advanced the books past this batch: it is dropped, and read again from the books."""
+    """Another consumer has advanced the ledger past this batch: drop it, and continue from the ledger's offsets."""
 
 
-class LogEndsEarlyError(BooksError):
+class LogEndsEarlyError(LedgerError):
     """
-    Kafka's log ends before the books: it lost records, unless another engine stored some that came after we had looked.
+    Kafka's log ends before the ledger's offset: it lost records, or another engine stored newer ones meanwhile.
 
     Args:
         message, hint: As for every error.
-        partition: Whose log it is.
-        expected: Where the books stand. A log that has reached it by now has lost nothing.
+        partition: The partition of the log.
+        expected: The ledger's offset. A log that has reached it by now has lost nothing.
     """
 
     def __init__(self, message: str, *, hint: str, partition: int, expected: int) -> None:
@@ -23,19 +23,19 @@ class LogEndsEarlyError(BooksError):
         self.expected = expected
 
 
-class RecordReplacedError(BooksError):
+class RecordReplacedError(LedgerError):
     """
-    Kafka holds another record where the last one was taken: its log lost records and has grown again.
+    Kafka holds another record at the offset of the last one that was taken: the log was cut and has grown again.
 
     Args:
-        topic, partition, offset: Where.
+        topic, partition, offset: The record's position.
     """
 
     def __init__(self, topic: str, partition: int, offset: int) -> None:
         super().__init__(
-            f"cannot go on in {topic}[{partition}]: Kafka's log was cut and has grown again, it holds another record at"
-            f" offset {offset} than the one that was taken from there",
+            f"cannot continue {topic}[{partition}]: Kafka's log was cut and has grown again, it holds another record at"
+            f" offset {offset} than the one that was read there",
             hint="Kafka lost records that are stored here, for example by a restored volume, and gave their offsets to"
-            " new ones, which are not stored. Copy those if they matter, delete the topic, then start the consumer,"
-            " which makes it again.",
+            " new records, which are not stored. Copy those if you need them, delete the topic, then start the"
+            " consumer, which creates it again.",
         )

@@ -1,4 +1,4 @@
-"""The books: which offsets of which topic became rows. Every function runs on the connection it is given."""
+"""The ledger: which offsets of which topic became rows. Each function runs on the connection that it gets."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any, Final
 from psycopg import Connection
 from psycopg import errors as pg
 
-from common.errors import BooksError, ConfigError
+from common.errors import ConfigError, LedgerError
 from common.topic_identity import TopicIdentity
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
@@ -15,8 +15,8 @@ from store.position import LastRecord, Position
 from store.record import Rejected
 from store.row_id import LAST_GENERATION
 
-# The fence: a row is updated only where the books stand where the batch began. On the same trip, the rollups' minutes
-# are noted. Offsets without a record leave the last record as it is.
+# The fence: a row is updated only if its next offset is the batch's first. The same statement notes the rollups'
+# minutes. Offsets without a record leave the last record as it is.
 ADVANCE: Final = """
 WITH noted AS (
     INSERT INTO heartbeats_touched (minute, minutes)
@@ -41,13 +41,13 @@ FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %
 # The next number; once all were given, an older topic's whose rows are gone.
 FREE_GENERATION: Final = "SELECT free_generation()"
 NUMBER_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
-OPEN_BOOKS: Final = """
+OPEN_LEDGER: Final = """
 INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
 SELECT %(generation)s, opened.partition, opened.low, opened.low
 FROM unnest(%(partitions)s::integer[], %(lows)s::bigint[]) AS opened (partition, low)
 ON CONFLICT DO NOTHING
 """
-READ_BOOKS: Final = """
+POSITIONS: Final = """
 SELECT partition, next_offset, last_offset, last_fingerprint FROM kafka_ledger
 WHERE generation = %s AND partition = ANY (%s)
 """
@@ -63,7 +63,7 @@ def read(
     connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]], *, skip_expired: bool
 ) -> tuple[int, dict[int, Position]]:
     """
-    Read where each partition goes on; books that do not exist yet are opened at the oldest record.
+    Read the position of each partition. A partition that the ledger does not know begins at the log's first offset.
 
     Args:
         connection: Outside of a transaction.
@@ -73,17 +73,17 @@ def read(
     Returns:
         The topic's generation, and by partition the next offset to read and the last record that was taken.
     Raises:
-        BooksError: Kafka holds less than was read already, or dropped what was not read yet.
+        LedgerError: Kafka holds less than was read already, or dropped what was not read yet.
     """
     with connection.transaction():
         generation = _number(connection, topic)
         lows = [low for low, _ in log_ranges.values()]
-        connection.execute(OPEN_BOOKS, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
-        books = _positions(connection, generation, list(log_ranges))
+        connection.execute(OPEN_LEDGER, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
+        positions = _positions(connection, generation, list(log_ranges))
         for partition, (low, end) in log_ranges.items():
-            expected, last = books[partition].next_offset, books[partition].last
+            expected, last = positions[partition].next_offset, positions[partition].last
             if last is not None and last.offset < low:
-                books[partition] = Position(expected)
+                positions[partition] = Position(expected)
             if expected > end:
                 raise LogEndsEarlyError(
                     f"cannot go on in {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
@@ -95,7 +95,7 @@ def read(
                 )
             if expected < low:
                 if not skip_expired:
-                    raise BooksError(
+                    raise LedgerError(
                         f"cannot read {topic.name}[{partition}]: {low - expected} messages, offsets {expected} to"
                         f" {low - 1}, were dropped by Kafka before they were read",
                         hint="They are lost. To go on after them, counted as expired, set"
@@ -104,20 +104,20 @@ def read(
                 connection.execute(
                     SKIP_EXPIRED, {"generation": generation, "partition": partition, "next": expected, "low": low}
                 )
-                books[partition] = Position(low)
-    return generation, books
+                positions[partition] = Position(low)
+    return generation, positions
 
 
 def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
     """
-    Move the books from where the batch began to where it ends, for all its partitions or, by raising, for none.
+    Advance the ledger from the batch's first offsets to its last ones: for all its partitions, or for none.
 
     Args:
         connection: Inside the transaction that stores the batch's rows.
         batch: What was read.
         rejected: All of it that went into quarantine.
     Raises:
-        StaleOwnerError: The books stand elsewhere; the transaction must be rolled back.
+        StaleOwnerError: The ledger is at another offset; the transaction must be rolled back.
     """
     notes = batch.notes()
     given = {**steps(batch, rejected), "hours": list(notes), "minutes": list(notes.values())}
@@ -142,12 +142,12 @@ def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
     }
 
 
-def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | BooksError:
-    """Tell a batch that somebody else stored, and booked, from an id that is there without having been booked."""
-    books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
-    if any(not _is_next(part, books) for part in batch.slices):
+def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | LedgerError:
+    """Return a stale owner's error if another consumer stored the batch, and a `LedgerError` if the ledger has not."""
+    positions = _positions(connection, batch.generation, [part.partition for part in batch.slices])
+    if any(not _is_next(part, positions) for part in batch.slices):
         return _stale(connection, batch)
-    return BooksError(
+    return LedgerError(
         f"cannot store a batch: a row is there already which the ledger says is not: {error.diag.message_detail}",
         hint="kafka_ledger and the tables do not fit together (was one of them restored or emptied alone?); see"
         " docs/reliability.md before going on.",
@@ -173,23 +173,23 @@ def _number(connection: Connection, topic: TopicIdentity) -> int:
 
 
 def _stale(connection: Connection, batch: Batch) -> StaleOwnerError:
-    books = _positions(connection, batch.generation, [part.partition for part in batch.slices])
-    part = next((part for part in batch.slices if not _is_next(part, books)), batch.slices[0])
-    found = books.get(part.partition)
+    positions = _positions(connection, batch.generation, [part.partition for part in batch.slices])
+    part = next((part for part in batch.slices if not _is_next(part, positions)), batch.slices[0])
+    found = positions.get(part.partition)
     return StaleOwnerError(
         f"cannot advance partition {part.partition}: expected next offset {part.from_offset},"
         f" found {found.next_offset if found else None}",
-        hint="Another consumer owns this partition; this one reads the books again and continues.",
+        hint="Another consumer owns this partition; this one reads the ledger again and continues.",
     )
 
 
-def _is_next(part: Slice, books: Mapping[int, Position]) -> bool:
-    found = books.get(part.partition)
+def _is_next(part: Slice, positions: Mapping[int, Position]) -> bool:
+    found = positions.get(part.partition)
     return found is not None and found.next_offset == part.from_offset
 
 
 def _positions(connection: Connection, generation: int, partitions: list[int]) -> dict[int, Position]:
     return {
         partition: Position(next_offset, None if fingerprint is None else LastRecord(last_offset, fingerprint))
-        for partition, next_offset, last_offset, fingerprint in connection.execute(READ_BOOKS, (generation, partitions))
+        for partition, next_offset, last_offset, fingerprint in connection.execute(POSITIONS, (generation, partitions))
     }

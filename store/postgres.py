@@ -1,8 +1,8 @@
 """
-PostgreSQL's end: one transaction for the rows, the quarantine and the books.
+Writes to PostgreSQL: one transaction for the rows, the quarantine and the ledger.
 
-The books (`kafka_ledger`) come last, and advance only from the offset at which the batch began. Whoever finds them
-elsewhere has been overtaken and rolls back; so a batch is stored once, whoever writes it and however often.
+The ledger comes last, and advances only from the batch's first offset. If it is at another offset, another consumer
+was faster, and the transaction is rolled back. So a batch is stored once, no matter who writes it or how often.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ import structlog
 from psycopg import Connection
 from psycopg import errors as pg
 
-from common.errors import BooksError, one_line
+from common.errors import LedgerError, one_line
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
 from store import ledger
@@ -163,7 +163,7 @@ class PostgresStore:
                 refused.append(Rejected(batch.records[part.start], Reason.REFUSED, detail=words))
                 in_a_row = self._refused_in_a_row + len(refused)
                 if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
-                    raise BooksError(
+                    raise LedgerError(
                         f"cannot store heartbeats: PostgreSQL refused {in_a_row} of"
                         f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
                         hint="The table does not fit the data; compare it with db/schema.sql, then start again.",

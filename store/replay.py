@@ -42,8 +42,8 @@ STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "SELECT release_rejected(%s::bigint[])"
 NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
-# The books follow in the same transaction: what was rejected is stored now.
-REBOOK: Final = """
+# The ledger follows in the same transaction: what was rejected is stored now.
+MOVE_IN_LEDGER: Final = """
 UPDATE kafka_ledger AS ledger
 SET stored = stored + moved.count, rejected = rejected - moved.count, replayed = replayed + moved.count
 FROM (SELECT (place).generation, (place).partition, count(*)
@@ -151,6 +151,6 @@ def _move(connection: Connection, good: Mapping[int, Heartbeat], *, dry_run: boo
                 "cannot replay the quarantine: messages vanished from it meanwhile",
                 hint="Retention dropped them at this moment; run the replay again.",
             )
-        connection.execute(REBOOK, (moved,))
+        connection.execute(MOVE_IN_LEDGER, (moved,))
         connection.execute(NOTE, ([good[row_id].time_us // 60_000_000 for row_id in moved],))
     return moved, kept

@@ -57,8 +57,8 @@ TABLES: Final = [
     "heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "heartbeats_touched", "retention_floor",
 ]  # fmt: skip
 BACKEND: Final = "SELECT pg_backend_pid()"
-# A stalled consumer inside COPY holds ids that its successor waits for, and its backend heeds no timeout.
-# Only sessions of our own kind and role are ended; that is harmless, for the books tell them that they are late.
+# A stalled consumer inside COPY holds row ids that its successor waits for, and no timeout reaches its backend. Only
+# sessions with our application name and role are terminated. That is safe: the ledger's fence rejects what they retry.
 END_BLOCKERS: Final = """
 SELECT pg_terminate_backend(pid)
 FROM unnest(pg_blocking_pids(%(backend)s)) AS pid JOIN pg_stat_activity USING (pid)

@@ -1,4 +1,4 @@
-"""Proves the books: every offset that was passed is stored, rejected, skipped or expired, and each exactly once."""
+"""Checks the ledger: every offset that was passed is stored, rejected, skipped or expired, exactly once."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from store.position import LastRecord, Position
 from store.row_id import pack, unpack
 from store.session import Session
 
-BOOKS: Final = """
+LEDGER: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
        stored_dropped, rejected_dropped, last_offset, last_fingerprint
 FROM kafka_ledger JOIN kafka_topics USING (generation)
 ORDER BY first_seen_at, generation, partition
 """
-# Rows by the generation and partition that their ids name: what is there twice, or was never read, betrays itself.
+# Rows by the generation and partition in their ids, which shows rows stored twice and rows that were never read.
 # Not by kafka_place(), which PostgreSQL would call for each row.
 ROWS: Final = """
 SELECT count(*), count(DISTINCT id), min(id), max(id) FROM heartbeats WHERE id >= %s GROUP BY id >> 40
@@ -33,7 +33,7 @@ IN_BOTH: Final = "SELECT count(*) FROM rejected_heartbeats JOIN heartbeats USING
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class LedgerRow:
     """One partition's row of the ledger."""
 
     generation: int
@@ -78,30 +78,30 @@ Place = tuple[int, int]  # generation, partition
 Held = Mapping[Place, Rows]
 
 
-def faults_of(books: Books, stored: Rows | None, rejected: Rows | None) -> list[str]:
+def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None) -> list[str]:
     """
-    Say what does not add up in one partition; an empty list means that everything does.
+    Return the faults of one partition; an empty list means that it has none.
 
     Args:
-        books: Its ledger.
-        stored: Its rows in `heartbeats`; None to believe the tallies.
-        rejected: Its rows in `rejected_heartbeats`; None to believe the tallies.
+        ledger: Its row of the ledger.
+        stored: Its rows in `heartbeats`; None: not counted.
+        rejected: Its rows in `rejected_heartbeats`; None: not counted.
     """
     faults = []
-    accounted = books.stored + books.rejected + books.skipped + books.expired
-    if accounted != books.passed:
-        faults.append(f"{books.passed} offsets passed, {accounted} accounted for")
-    for name, rows, booked in (
-        ("heartbeats", stored, books.stored - books.stored_dropped),
-        ("rejected_heartbeats", rejected, books.rejected - books.rejected_dropped),
+    accounted = ledger.stored + ledger.rejected + ledger.skipped + ledger.expired
+    if accounted != ledger.passed:
+        faults.append(f"{ledger.passed} offsets passed, {accounted} accounted for")
+    for name, rows, expected in (
+        ("heartbeats", stored, ledger.stored - ledger.stored_dropped),
+        ("rejected_heartbeats", rejected, ledger.rejected - ledger.rejected_dropped),
     ):
         if rows is None:
             continue
-        if rows.count != booked:
-            faults.append(f"{name} holds {rows.count} rows, the ledger says {booked}")
+        if rows.count != expected:
+            faults.append(f"{name} holds {rows.count} rows, the ledger says {expected}")
         if rows.count != rows.distinct:
             faults.append(f"{name} holds {rows.count - rows.distinct} rows twice")
-        if rows.count and not books.start_offset <= rows.first <= rows.last < books.next_offset:
+        if rows.count and not ledger.start_offset <= rows.first <= rows.last < ledger.next_offset:
             faults.append(f"{name} holds offsets {rows.first} to {rows.last}, outside of what was read")
     return faults
 
@@ -110,7 +110,7 @@ def faults_of(books: Books, stored: Rows | None, rejected: Rows | None) -> list[
 class Figures:
     """What the ledger, the tables and Kafka say, as of one moment each."""
 
-    ledger: Sequence[Books]
+    ledger: Sequence[LedgerRow]
     counted: tuple[Held, Held, int] | None  # stored, rejected, ids in both tables; None: not counted
     topic_id: str | None  # of the topic as it is now; None: there is none
     log_ends: Mapping[int, int]
@@ -151,7 +151,7 @@ def read_figures(settings: Settings, credentials: Credentials, *, full: bool) ->
     """Read all that is compared; raises as `check`."""
     session = Session(settings, credentials, "heartbeat-verify")
     try:
-        ledger, counted = session.run("read the books", lambda conn: _read(conn, full=full))
+        ledger, counted = session.run("read the ledger", lambda conn: _read(conn, full=full))
     finally:
         session.close()
     topic_id, log_ends = _log_ends(settings)
@@ -171,7 +171,7 @@ def find_faults(figures: Figures) -> list[str]:
         found = faults_of(one, *rows)
         if one.topic_id == figures.topic_id:
             if figures.log_ends.get(one.partition, 0) < one.next_offset:
-                found.append("Kafka's log ends before the books")
+                found.append("Kafka's log ends before the ledger")
             if one.partition in figures.replaced:
                 found.append(
                     "Kafka's log was cut and has grown again, it holds another record at offset"
@@ -179,7 +179,7 @@ def find_faults(figures: Figures) -> list[str]:
                 )
         faults += [f"{one.topic}#{one.generation}[{one.partition}]: {fault}" for fault in found]
     known = {(one.generation, one.partition) for one in figures.ledger}
-    faults += [f"generation {g}, partition {p}: rows without books" for g, p in sorted({*stored, *rejected} - known)]
+    faults += [f"generation {g}, partition {p}: rows without a ledger" for g, p in sorted({*stored, *rejected} - known)]
     if in_both:
         faults.append(f"{in_both} messages are stored and in quarantine")
     return faults
@@ -190,20 +190,20 @@ def _summary(figures: Figures, *, ok: bool) -> str:
     current = {one.partition: one.next_offset for one in ledger if one.topic_id == figures.topic_id}
     lag = sum(end - current.get(partition, 0) for partition, end in figures.log_ends.items())
     return (
-        f"the books {'balance' if ok else 'DO NOT balance'}: {sum(one.passed for one in ledger)} offsets passed"
+        f"the ledger {'balances' if ok else 'DOES NOT balance'}: {sum(one.passed for one in ledger)} offsets passed"
         f" = {sum(one.stored for one in ledger)} stored + {sum(one.rejected for one in ledger)} rejected"
         f" + {sum(one.skipped for one in ledger)} skipped + {sum(one.expired for one in ledger)} expired"
-        f" ({'counted row by row' if figures.counted else 'by the tallies; --full counts the rows'});"
+        f" ({'counted row by row' if figures.counted else 'by the ledger; --full counts the rows'});"
         f" Kafka holds {lag} more"
     )
 
 
-def _read(connection: Connection, *, full: bool) -> tuple[list[Books], tuple[Held, Held, int] | None]:
+def _read(connection: Connection, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
     connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment, while consumers go on writing
     connection.read_only = True
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
-        ledger = [Books(*row) for row in connection.execute(BOOKS)]
+        ledger = [LedgerRow(*row) for row in connection.execute(LEDGER)]
         if not full:
             return ledger, None
         in_both = connection.execute(IN_BOTH).fetchone()

@@ -188,12 +188,12 @@ class MemorySource:
 
 @dataclass
 class MemoryTables:
-    """What is committed: rows by their ids, and the books."""
+    """What is committed: rows by their ids, and the ledger."""
 
     rows: list[int] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
-    books: dict[tuple[int, int], int] = field(default_factory=dict)  # by generation and partition
-    last: dict[tuple[int, int], LastRecord] = field(default_factory=dict)  # as books
+    next_offsets: dict[tuple[int, int], int] = field(default_factory=dict)  # by generation and partition
+    last: dict[tuple[int, int], LastRecord] = field(default_factory=dict)  # as next_offsets
     topics: list[str] = field(default_factory=list)  # generation 1 first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -202,15 +202,15 @@ class MemoryTables:
         return sorted(map(unpack, self.rows))
 
     def commit(self, batch: Batch) -> None:
-        """Store a batch and advance the books, or neither."""
+        """Store a batch and advance the ledger, or neither."""
         with self.lock:
             for part in batch.slices:
-                if (found := self.books[batch.generation, part.partition]) != part.from_offset:
+                if (found := self.next_offsets[batch.generation, part.partition]) != part.from_offset:
                     raise StaleOwnerError(f"cannot advance: expected {part.from_offset}, found {found}", hint="Reload.")
             self.rows += batch.row_ids
             self.rejected += batch.rejected
             for part in batch.slices:
-                self.books[batch.generation, part.partition] = part.to_offset
+                self.next_offsets[batch.generation, part.partition] = part.to_offset
                 if part.last is not None:
                     self.last[batch.generation, part.partition] = part.last
 
@@ -235,7 +235,7 @@ class MemoryStore:
     def positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, Position]]:
-        """Read the books, and open those that are not there yet."""
+        """Read the ledger; a partition that it does not know begins at the log's first offset."""
         self.asked += 1
         with self._one_at_a_time():
             if self.before_positions:
@@ -244,12 +244,12 @@ class MemoryStore:
                 if topic.topic_id not in self.tables.topics:
                     self.tables.topics.append(topic.topic_id)
                 generation = self.tables.topics.index(topic.topic_id) + 1
-                books = self.tables.books
+                next_offsets = self.tables.next_offsets
                 for p, (_, end) in log_ranges.items():
-                    if (expected := books.get((generation, p), 0)) > end:
+                    if (expected := next_offsets.get((generation, p), 0)) > end:
                         raise LogEndsEarlyError("it ends", hint="Wait.", partition=p, expected=expected)
                 return generation, {
-                    p: Position(books.setdefault((generation, p), low), self.tables.last.get((generation, p)))
+                    p: Position(next_offsets.setdefault((generation, p), low), self.tables.last.get((generation, p)))
                     for p, (low, _) in log_ranges.items()
                 }
 

@@ -184,7 +184,7 @@ class SourceClaims:
         wait_until(lambda: source.read() is not None and source.log_ends() == {0: 5, 1: 0})
 
     def test_check_tells_a_topic_that_was_made_again(self, log: Log) -> None:
-        """What was read of the old one must not be booked for the new one."""
+        """What was read of the old one must not count for the new one."""
         check = log.open().check_topic()
         check.wait()
         log.replace()

@@ -106,7 +106,7 @@ class Stack:
         return self._compose.exec_in_container(list(command), service)[0]
 
     def verify(self) -> str:
-        """Let the consumer count the rows against the books and Kafka, as a person would; its last line."""
+        """Let the consumer count the rows against the ledger and Kafka, as a person would; its last line."""
         return self.run_in("consumer", "python", "-m", "consumer", "verify", "--full").splitlines()[-1]
 
     def events(self, service: str, name: str) -> list[dict[str, Any]]:
@@ -176,20 +176,20 @@ class Stack:
         wait_until(lambda: (self.newest() or now) > now, within_s, "a new heartbeat in the table")
 
     def assert_nothing_is_missing_or_twice(self) -> None:
-        """Let the producer pause, then hold the table against Kafka and the books."""
+        """Let the producer pause, then hold the table against Kafka and the ledger."""
         self.compose("stop", "producer")
         records = self.kafka_records()
         wait_until(lambda: self.rows() >= records, RECOVERY_S, f"{records} rows")
         ids, readings = self.query(
             'SELECT count(DISTINCT id), count(DISTINCT (customer_id, "timestamp")) FROM heartbeats'
         )[0]
-        books = self.verify()
+        verified = self.verify()
         self.compose("start", "producer")
 
         assert self.query("SELECT count(*) FROM rejected_heartbeats") == [(0,)]
         assert ids == readings >= records
-        assert books.startswith("the books balance")
-        assert re.search(rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired .* Kafka holds 0 more", books)
+        assert verified.startswith("the ledger balances")
+        assert re.search(rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired .* Kafka holds 0 more", verified)
 
 
 def _dotenv() -> dict[str, str]:

@@ -96,8 +96,8 @@ def test_kafka_knows_how_far_the_consumer_is(stack: Stack) -> None:
     assert sum(lags) < 5 * CUSTOMERS
 
 
-def test_books_balance(stack: Stack) -> None:
+def test_ledger_balances(stack: Stack) -> None:
     """What the README shows as proof works in the container, with the consumer's own rights."""
     stack.wait_until_rows_flow()
 
-    assert stack.verify().startswith("the books balance")
+    assert stack.verify().startswith("the ledger balances")

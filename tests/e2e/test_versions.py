@@ -105,7 +105,7 @@ def test_another_major_version_starts_beside_the_old_one(server: Server, next_im
 def test_dump_of_compose_is_restored_into_the_next_major_version(
     stack: Stack, start: StartService, database: Database, tmp_path: Path
 ) -> None:
-    """The commands of docs/production.md, "PostgreSQL's next major version": the books balance afterwards."""
+    """The commands of docs/production.md, "PostgreSQL's next major version": the ledger balances afterwards."""
     stack.wait_until_rows_flow()
     stack.compose("stop", "consumer")
     dump = tmp_path / "heartbeat.dump"

@@ -29,10 +29,10 @@ def failing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
 
 def test_commands_run_beside_a_consumer_in_a_restart_loop(failing: Stack) -> None:
     """`exec` needs a running container, and these commands are wanted most when there is none."""
-    books = failing.compose(*RUN, "consumer", "verify", "--full").splitlines()[-1]
+    verified = failing.compose(*RUN, "consumer", "verify", "--full").splitlines()[-1]
     replayed = failing.compose(*RUN, "consumer", "replay", "--dry-run")
 
-    assert books.startswith("the books balance")
+    assert verified.startswith("the ledger balances")
     assert replayed == "0 messages would move to heartbeats"
 
 
@@ -45,4 +45,4 @@ def test_consumer_is_started_once_with_another_setting(failing: Stack) -> None:
     docker("stop", "--time", "45", once)
 
     assert "HEARTBEAT_CONSUMER__MAX_BATCH=77" in settings
-    assert failing.compose(*RUN, "consumer", "verify", "--full").splitlines()[-1].startswith("the books balance")
+    assert failing.compose(*RUN, "consumer", "verify", "--full").splitlines()[-1].startswith("the ledger balances")

@@ -58,7 +58,7 @@ def test_stalled_owner_that_wakes_up_stores_nothing_twice(
 
 
 def run_killings(start: StartService, topic: Topic, database: Database, *, kills: int, rate_per_s: int) -> None:
-    """Kill either of two consumers again and again while messages arrive, and look at the books."""
+    """Kill either of two consumers again and again while messages arrive, and look at the ledger."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)

@@ -129,7 +129,7 @@ class Ledger(RuleBasedStateMachine):
 
     @rule(number=OWNERS, reads=READS, back=BACK)
     def write_and_lose_the_answer(self, number: int, reads: list[tuple[int, set[int]]], back: int) -> None:
-        """The owner takes it for failed, reads the books, and may write it again all the same."""
+        """The owner takes it for failed, reads the ledger, and may write it again all the same."""
         owner = self.owners[number]
         if batch := self._read(owner, reads, back):
             self._write(owner, batch)
@@ -201,9 +201,9 @@ class Ledger(RuleBasedStateMachine):
     @invariant()
     def every_offset_passed_is_there_exactly_once(self) -> None:
         found = sorted(self.look.execute(FOUND).fetchall())
-        books = self.look.execute("SELECT partition, next_offset FROM kafka_ledger ORDER BY 1").fetchall()
+        ledger = self.look.execute("SELECT partition, next_offset FROM kafka_ledger ORDER BY 1").fetchall()
 
-        assert books == list(enumerate(self.passed))
+        assert ledger == list(enumerate(self.passed))
         assert found == [
             (partition, place, entry != GOOD)
             for partition, log in enumerate(LOGS)

@@ -26,7 +26,7 @@ def kafka_server(tmp_path: Path) -> Iterator[KafkaServer]:
 def test_log_that_was_cut_and_has_grown_again_stops_the_consumer(
     meanwhile: str, start: StartService, kafka_server: KafkaServer, topic: Topic, database: Database
 ) -> None:
-    """Reading on behind the ledger's offset would lose what was written before it, and the books would balance."""
+    """Reading on behind the ledger's offset would lose what was written before it, and the ledger would balance."""
     topic.create(partitions=1)
     rows = topic.send_heartbeats(100)
     consumer = start("consumer")

@@ -145,7 +145,7 @@ def test_ended_sessions_are_opened_again(start: StartService, topic: Topic, data
 
 
 def test_older_copy_of_the_database_gets_what_it_lacks(start: StartService, topic: Topic, database: Database) -> None:
-    """Rows and books come from one backup, so Kafka is read again from where that backup ended."""
+    """Rows and ledger come from one backup, so Kafka is read again from where that backup ended."""
     topic.create()
     sent = topic.send_heartbeats(1000)
     consumer = start("consumer")

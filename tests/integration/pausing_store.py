@@ -12,7 +12,7 @@ from tests.fault.crashing_store import CrashError
 
 
 class PausingStore(PostgresStore):
-    """The real one, with a crash or a pause before or after the books and the notes are written."""
+    """The real one, with a crash or a pause before or after the ledger and the notes are written."""
 
     crash_at: str | None = None
     pause_at: str | None = None

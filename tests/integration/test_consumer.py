@@ -89,7 +89,7 @@ def test_long_payload_is_cut_in_quarantine_with_its_full_length(
 def test_transaction_markers_and_aborted_records_are_counted_as_skipped(
     start: StartService, topic: Topic, database: Database
 ) -> None:
-    """Foreign producers use transactions: markers take offsets but hold no record, and the books must still add up."""
+    """Foreign producers use transactions: markers take offsets but hold no record, and the ledger still balances."""
     topic.create(partitions=1)
     committed = heartbeats(40)
     producer = topic.producer(**{"transactional.id": topic.name})

@@ -1,4 +1,4 @@
-"""`python -m demo` in a fresh copy of the project: it proves its books, goes on, and leaves nothing running."""
+"""`python -m demo` in a fresh copy of the project: it checks its ledger, goes on, and leaves nothing running."""
 
 import contextlib
 import os
@@ -114,7 +114,7 @@ def test_demo_balances_its_books_and_the_next_one_goes_on(demo: Callable[..., tu
         assert run.process.wait(60) == 0, output.read_text()
         assert run.running() == []
         said = output.read_text()
-        balance = re.search(r"the books balance: (\d+) offsets passed .*; Kafka holds 0 more", said)
+        balance = re.search(r"the ledger balances: (\d+) offsets passed .*; Kafka holds 0 more", said)
         assert balance, said
         rows.append(int(balance[1]))
         shown = next(block for block in blocks(ROOT / "README.md", "text") if "in Kafka beyond" in block).splitlines()
@@ -160,7 +160,7 @@ def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Pat
     try:
         wait_until(lambda: heard("newest rows") and heard("CUST-"), 60)
         run.interrupt()
-        wait_until(lambda: heard("the books balance"), 60)
+        wait_until(lambda: heard("the ledger balances"), 60)
         wait_until(lambda: heard("") and run.process.poll() is not None, 60)
     finally:
         print("it said:", said.decode(errors="replace"))

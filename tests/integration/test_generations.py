@@ -48,7 +48,7 @@ def drop_rejected(database: Database, *generations: int) -> None:
 
 
 def test_number_of_the_oldest_topic_without_rows_is_used_again(store: PostgresStore, database: Database) -> None:
-    """What its books say is forgotten, and the new topic's rows get ids that nobody has."""
+    """What its ledger says is forgotten, and the new topic's rows get ids that nobody has."""
     drop_rejected(database, 66, 7, 100, 40)  # 67 is the oldest of all, 66 the newest: that is current
     generation, positions = store.positions(AGAIN, {0: (5, 100)})
     batch = Batch.of([Slice(0, 5, 6, [MemoryRecord(0, 5)])], generation, Decode(MAX_FUTURE))
@@ -67,7 +67,7 @@ def test_number_of_the_oldest_topic_without_rows_is_used_again(store: PostgresSt
 def test_number_that_somebody_freed_by_hand_is_used_unless_there_are_rows(
     store: PostgresStore, database: Database
 ) -> None:
-    """Books that were deleted say nothing about the rows."""
+    """A ledger that was deleted says nothing about the rows."""
     for generation in (3, 9):
         database.query("DELETE FROM kafka_ledger WHERE generation = %s", generation)
         database.query("DELETE FROM kafka_topics WHERE generation = %s", generation)
@@ -77,7 +77,7 @@ def test_number_that_somebody_freed_by_hand_is_used_unless_there_are_rows(
 
 
 def test_database_whose_numbers_all_have_rows_takes_no_more_topics(store: PostgresStore, database: Database) -> None:
-    """Neither those of a topic that is current, nor tallies that a row contradicts, nor rows that are gone unbooked."""
+    """Neither those of a topic that is current, nor if a row contradicts the ledger, or rows vanished uncounted."""
     drop_rejected(database, 66, 40, 7)
     database.query("INSERT INTO heartbeats VALUES (kafka_place_id(7, 1, 3), 'CUST-1', now(), 70)")
     with pytest.raises(ConfigError, match="cannot number topic again: 127 topics") as raised:
@@ -99,7 +99,7 @@ def test_numbers_rise_while_there_are_any(database: Database) -> None:
 
 @pytest.mark.parametrize("place", [(1, 0, 0), (2, 3, 4), (LAST_GENERATION, 65535, LAST_OFFSET)])
 def test_row_ids_are_the_same_in_python_and_in_sql(database: Database, place: tuple[int, int, int]) -> None:
-    """Python packs them; SQL unpacks them, to tally what retention drops."""
+    """Python packs them; SQL unpacks them, to count what retention drops."""
     found = database.query("SELECT kafka_place_id(%s, %s, %s), (kafka_place(%s)).*", *place, pack(*place))
 
     assert found == [(pack(*place), *unpack(pack(*place)))] == [(pack(*place), *place)]

@@ -39,7 +39,7 @@ def bound(database: Database, max_bytes: int, most: int = 50_000) -> int:
     return int(database.query("SELECT bound_rejected(%s, %s)", max_bytes, most)[0][0])
 
 
-def test_oldest_messages_go_in_bites_and_are_tallied(database: Database) -> None:
+def test_oldest_messages_go_in_bites_and_are_counted(database: Database) -> None:
     """The files do not shrink: only what the rows take may count, or the quarantine would be emptied by and by."""
     open_books(database, 80)
     for number in range(80):

@@ -106,7 +106,7 @@ def test_stolen_role_cannot_erase_recent_data(roles: Roles, subtests: pytest.Sub
 
 
 def test_smallest_retention_keeps_today_and_yesterday(roles: Roles) -> None:
-    """All that the consumer's role can drop is older than the floor, and the books say how much it was."""
+    """All that the consumer's role can drop is older than the floor, and the ledger says how much it was."""
     with roles.connect(roles.consumer) as stolen:
         for statement in ("drop_strays(1)", "drop_rejected(1)", "drop_rollups(1)", f"drop_heartbeats_day({TODAY} - 2)"):
             stolen.execute(f"SELECT {statement}".encode())

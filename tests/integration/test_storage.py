@@ -140,10 +140,10 @@ def test_days_get_their_partition_and_rows_that_waited_move_into_it(
     assert partition_of(database, ancient) == "heartbeats_old"
 
 
-def test_retention_drops_what_it_must_tallies_it_and_nothing_else(
+def test_retention_drops_what_it_must_counts_it_and_nothing_else(
     start: StartService, topic: Topic, database: Database, maintenance: Maintenance
 ) -> None:
-    """The books balance to the last row after days were dropped."""
+    """The ledger balances to the last row after days were dropped."""
     topic.create()
     now = datetime.now(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,5 +1,5 @@
 """
-`python -m tests.soak`: the pipeline at full rate, random faults at random moments, then the books.
+`python -m tests.soak`: the pipeline at full rate, random faults at random moments, then a check of the ledger.
 
 The seed decides which faults come in which order and how long they last; it is printed, and `--seed` repeats it.
 """
@@ -97,13 +97,13 @@ def torment(system: System, watch: Watch, figures: Figures, *, seconds: float, s
 
 
 def settle(system: System, watch: Watch) -> bool:
-    """Stop the producer, wait for the last message, prove the books; True if nothing is lost and nothing twice."""
+    """Stop the producer, wait for the last message, check the ledger; True if nothing is lost and nothing twice."""
     system.stop(system.producer)
     sent = next(system.producer.events("service stopped"))["sent"]
     ends = watch.ends()
     deadline = time.monotonic() + RECOVERY_S
     while watch.passed != ends:
-        assert time.monotonic() < deadline, f"the last messages do not arrive: Kafka {ends}, books {watch.passed}"
+        assert time.monotonic() < deadline, f"the last messages do not arrive: Kafka {ends}, ledger {watch.passed}"
         watch.look()
     for consumer in system.consumers:
         system.stop(consumer)

@@ -1,4 +1,4 @@
-"""Looks at the books while faults happen: how far they are, how long a partition stood still, how much waits."""
+"""Looks at the ledger while faults happen: how far it is, how long a partition stood still, how much waits."""
 
 import contextlib
 import time
@@ -57,7 +57,7 @@ class Watch:
         self.waiting = max(self.waiting, self.waiting_now())
 
     def waiting_now(self) -> int:
-        """Count the messages that Kafka holds and the books have not passed, as of the last look."""
+        """Count the messages that Kafka holds and the ledger has not passed, as of the last look."""
         return sum(self._ends.values()) - sum(self.passed.values())
 
     def all_advanced_since(self, moment: float) -> bool:

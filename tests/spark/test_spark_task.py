@@ -28,7 +28,7 @@ SENT = heartbeats(100)
 
 @pytest.fixture
 def job(topic: Topic, database: Database) -> Iterator[Job]:
-    """The books of a topic with one partition are open, at its beginning."""
+    """The ledger of a topic with one partition is open, at its beginning."""
     topic.create(partitions=1)
     server = database.server
     settings = Settings().model_copy(
@@ -43,10 +43,10 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     state = TopicAdmin(settings.kafka).look()
     assert state is not None
     identity = TopicIdentity(topic.name, str(state.topic_id))
-    books = PostgresStore(settings, credentials)
-    generation, positions = books.positions(identity, {0: (0, 0)})
+    store = PostgresStore(settings, credentials)
+    generation, positions = store.positions(identity, {0: (0, 0)})
     yield Job(settings, credentials, identity, generation, {0: positions[0].next_offset})
-    books.close()
+    store.close()
 
 
 def run(job: Job, *ranges: range, sent: Sequence[Row] = SENT) -> Outcome:

@@ -1,4 +1,4 @@
-"""A batch loses no record between decoding and the books."""
+"""A batch loses no record between decoding and the ledger."""
 
 import time
 from collections import Counter
@@ -48,7 +48,7 @@ def slices(draw: st.DrawFn) -> list[Slice]:
 @given(slices(), st.integers(1, 127))
 @example([Slice(65535, LAST_OFFSET, LAST_OFFSET + 1, [MemoryRecord(65535, LAST_OFFSET)])], 127)
 def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], generation: int) -> None:
-    """The proof of the books rests on ids that name the place in Kafka, each once, in one of the two tables."""
+    """The check of the ledger rests on ids that name the place in Kafka, each once, in one of the two tables."""
     batch = Batch.of(parts, generation, Decode(MAX_FUTURE))
 
     records = [record for part in parts for record in part.records]
@@ -102,7 +102,7 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
 
 
 def test_unjudged_records_are_rejected_and_accounted_for() -> None:
-    """An unreadable batch has offsets and no payloads: each is a row of the quarantine, and the books add up."""
+    """An unreadable batch has offsets and no payloads: each is a row of the quarantine, and the ledger balances."""
     unreadable = [Rejected(PlainRecord(5, n, 0, USUAL_MS, None, None), Reason.UNREADABLE_BATCH) for n in (2, 3)]
     large = Rejected(PlainRecord(5, 4, 2, USUAL_MS, b"key", b"x"), Reason.EVENT_TOO_LARGE, 99)
     records = [MemoryRecord(5, 0), MemoryRecord(5, 5, b"{}")]

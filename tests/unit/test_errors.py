@@ -10,7 +10,7 @@ from psycopg import errors as pg
 from pydantic import SecretStr
 
 from common import errors
-from common.errors import BooksError, ConfigError, HeartbeatError, OutageError, RefusedError, one_line
+from common.errors import ConfigError, HeartbeatError, LedgerError, OutageError, RefusedError, one_line
 from common.kafka_client import client_log, client_options
 from common.kafka_client import explain as explain_kafka
 from common.settings import Credentials, Kafka, PostgreSQL
@@ -187,7 +187,7 @@ def test_unique_violation_without_a_name_is_not_taken_for_a_taken_id() -> None:
     [
         (ConfigError, 2),
         (RefusedError, 2),
-        (BooksError, 3),
+        (LedgerError, 3),
         (OutageError, 1),
         (StaleOwnerError, 1),
         (errors.TopicReplacedError, 1),

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from common.errors import BooksError
+from common.errors import LedgerError
 from store.batch import Slice
 from store.position import Evidence, LastRecord, Position
 from store.reasons import Reason
@@ -103,7 +103,7 @@ def test_worker_stops_where_another_record_is_found() -> None:
     records = [MemoryRecord(0, offset, GOOD, 1_800_000_000_000 + offset) for offset in range(20)]
     grown = MemoryTopic("first", {0: records})
     again = Running(grown, store=MemoryStore(store.tables))
-    with pytest.raises(BooksError, match="was cut and has grown again"), again:
+    with pytest.raises(LedgerError, match="was cut and has grown again"), again:
         again.join()
 
     assert len(store.tables.rows) == 10

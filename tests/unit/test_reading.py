@@ -126,7 +126,7 @@ def test_payloads_too_large_for_an_event_are_cut_and_set_aside() -> None:
 def test_whatever_arrives_is_handed_out_in_order_up_to_holes_seen_before(
     start: int, offsets: list[int], seen: set[Hole]
 ) -> None:
-    """The books add up for any order of any records: what lies between two is a hole that was seen before."""
+    """The ledger balances for any order of any records: what lies between two is a hole that was seen before."""
     reading = read(start, offsets, seen)
 
     holes = [

@@ -222,7 +222,7 @@ def test_log_on_a_terminal_is_readable(start: Start) -> None:
 
 
 @pytest.mark.parametrize("logging", ["configured", "not configured"])
-@pytest.mark.parametrize(("error", "code"), [("ConfigError", 2), ("OutageError", 1), ("BooksError", 3)])
+@pytest.mark.parametrize(("error", "code"), [("ConfigError", 2), ("OutageError", 1), ("LedgerError", 3)])
 def test_error_becomes_one_line_with_its_hint_and_its_exit_code(
     start: Start, error: str, code: int, logging: str
 ) -> None:

@@ -140,7 +140,7 @@ def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode)
 @given(st.none() | st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1))
 @example(b"\xff", 0)
 def test_any_bytes_give_a_heartbeat_or_a_reason_and_the_same_one_again(payload: bytes | None, appended_ms: int) -> None:
-    """A judge that raises holds up its partition; one that wavers breaks the books when a batch is read again."""
+    """A judge that raises holds up its partition; one that wavers unbalances the ledger when a batch is read again."""
     decode = Decode(MAX_FUTURE)
 
     first = decode(payload, appended_ms)

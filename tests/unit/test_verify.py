@@ -1,4 +1,4 @@
-"""The proof of the books finds every way in which they can be wrong."""
+"""The check of the ledger finds every way in which it can be wrong."""
 
 from dataclasses import replace
 from typing import Final
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.verify import Books, Rows, faults_of
+from store.verify import LedgerRow, Rows, faults_of
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
-BOOKS: Final = Books(
+LEDGER: Final = LedgerRow(
     generation=1, partition=0, topic="heartbeats", topic_id="id", start_offset=100, next_offset=200,
     stored=70, rejected=20, skipped=7, expired=3, stored_dropped=10, rejected_dropped=5,
 )  # fmt: skip
@@ -20,30 +20,30 @@ COUNTS: Final = st.integers(0, 10**6)
 
 
 @st.composite
-def balanced(draw: st.DrawFn) -> tuple[Books, Rows, Rows]:
-    """Draw books that balance, and what the tables hold by them."""
+def balanced(draw: st.DrawFn) -> tuple[LedgerRow, Rows, Rows]:
+    """Draw a row of the ledger that balances, and what the tables then hold."""
     stored, rejected, skipped, expired = (draw(COUNTS) for _ in range(4))
     start = draw(st.integers(0, 2**39))
     end = start + stored + rejected + skipped + expired
     kept = draw(st.integers(0, stored)), draw(st.integers(0, rejected))
-    books = Books(
+    ledger = LedgerRow(
         draw(st.integers(1, 127)), draw(st.integers(0, 65535)), "heartbeats", "id", start, end,
         stored, rejected, skipped, expired, stored - kept[0], rejected - kept[1],
     )  # fmt: skip
     # Rows lie anywhere in what was passed, and take as much room as they are many.
     firsts = [draw(st.integers(start, end - count)) for count in kept]
     rows = [Rows(n, n, first, first + n - 1) if n else Rows() for n, first in zip(kept, firsts, strict=True)]
-    return books, rows[0], rows[1]
+    return ledger, rows[0], rows[1]
 
 
 @BOUNDED
 @given(balanced())
-def test_books_that_add_up_have_no_fault(found: tuple[Books, Rows, Rows]) -> None:
+def test_ledger_that_balances_has_no_fault(found: tuple[LedgerRow, Rows, Rows]) -> None:
     """A proof that cries wolf is switched off; retention and empty partitions are no faults."""
-    books, stored, rejected = found
+    ledger, stored, rejected = found
 
-    assert faults_of(books, stored, rejected) == []
-    assert faults_of(books, None, None) == []
+    assert faults_of(ledger, stored, rejected) == []
+    assert faults_of(ledger, None, None) == []
 
 
 @BOUNDED
@@ -52,12 +52,12 @@ def test_books_that_add_up_have_no_fault(found: tuple[Books, Rows, Rows]) -> Non
     st.sampled_from(["stored", "rejected", "skipped", "expired", "next_offset", "start_offset"]),
     st.integers(-(10**6), 10**6).filter(bool),
 )
-def test_any_single_figure_that_is_off_is_a_fault(found: tuple[Books, Rows, Rows], name: str, by: int) -> None:
-    """Without looking at a row, the tallies of each partition must explain each offset that was passed."""
-    books = replace(found[0], **{name: getattr(found[0], name) + by})
+def test_any_single_figure_that_is_off_is_a_fault(found: tuple[LedgerRow, Rows, Rows], name: str, by: int) -> None:
+    """Without looking at a row, the ledger of each partition must explain each offset that was passed."""
+    row = replace(found[0], **{name: getattr(found[0], name) + by})
 
-    assert faults_of(books, None, None) == [
-        f"{books.passed} offsets passed, {books.stored + books.rejected + books.skipped + books.expired} accounted for"
+    assert faults_of(row, None, None) == [
+        f"{row.passed} offsets passed, {row.stored + row.rejected + row.skipped + row.expired} accounted for"
     ]
 
 
@@ -85,4 +85,4 @@ def test_rows_that_do_not_fit_the_books_are_named(
     stored: Rows | None, rejected: Rows | None, faults: list[str]
 ) -> None:
     """A lost, a repeated and a foreign row each betray themselves by the rows' ids alone."""
-    assert faults_of(BOOKS, stored, rejected) == faults
+    assert faults_of(LEDGER, stored, rejected) == faults

@@ -21,14 +21,14 @@ TURNS: Final = ["revoke", "lose", "nothing"]
 pytestmark = pytest.mark.usefixtures("quick_worker")
 
 
-def test_each_message_is_stored_once_and_booked() -> None:
+def test_each_message_is_stored_once_and_in_the_ledger() -> None:
     """The job."""
     topic = MemoryTopic.holding(200, partitions=3)
     with Running(topic) as running:
         running.wait_until_stored(600)
 
     assert running.store.tables.places() == topic.places()
-    assert running.store.tables.books == {(1, 0): 200, (1, 1): 200, (1, 2): 200}
+    assert running.store.tables.next_offsets == {(1, 0): 200, (1, 1): 200, (1, 2): 200}
     assert running.source.mirrored == {0: 200, 1: 200, 2: 200}
     assert running.source.closed
     assert running.store.closed
@@ -40,7 +40,7 @@ def test_hostile_messages_are_quarantined_among_good_ones() -> None:
     topic = MemoryTopic("id", {0: [MemoryRecord(0, n, case.payload, case.appended_ms) for n, case in enumerate(cases)]})
     good = [(1, 0, n) for n, case in enumerate(cases) if isinstance(case.expected, tuple)]
     with capture_logs() as logs, Running(topic) as running:
-        running.wait_until(lambda: running.store.tables.books.get((1, 0)) == len(cases))
+        running.wait_until(lambda: running.store.tables.next_offsets.get((1, 0)) == len(cases))
 
     stored = [line for line in logs if line["event"] == "Stored"]
     assert running.store.tables.places() == good
@@ -83,7 +83,7 @@ def test_slow_write_keeps_its_member_in_the_group_and_ends_what_blocks_it() -> N
 
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
 def test_failed_write_drops_the_batch_read_meanwhile(when: str) -> None:
-    """The books decide where to go on: also when the connection was lost at the commit and nobody knows."""
+    """The ledger decides where to go on: also when the connection was lost at the commit and nobody knows."""
     gate = Gate(then=raising(away()))
     store = MemoryStore()
     getattr(store, when).append(gate)
@@ -116,7 +116,7 @@ def test_second_writer_copies_meanwhile_and_commits_only_after_the_first(error: 
 
     assert stored == []
     assert running.store.tables.places() == TOPIC.places()
-    assert store.stale + second.stale == 0  # it was not the books that had to stop the second
+    assert store.stale + second.stale == 0  # it was not the ledger that had to stop the second
     assert running.source.displaced == bool(error)
     assert second.closed
 
@@ -171,7 +171,7 @@ def test_topic_made_again_is_not_shown_the_offsets_of_the_old_one() -> None:
 
 
 def test_topic_made_again_before_the_books_were_asked_is_not_taken_for_the_old_one() -> None:
-    """The old topic's books, with the new one's offsets beside them, would look like lost messages."""
+    """The old topic's ledger, with the new one's offsets beside it, would look like lost messages."""
     new = MemoryTopic.holding(30, topic_id="second")
     running = Running(TOPIC, new)
 

@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from common.errors import BooksError, ConfigError, HeartbeatError, RefusedError
+from common.errors import ConfigError, HeartbeatError, LedgerError, RefusedError
 from store.batch import Batch
 from tests.memory import MemorySource, MemoryStore, MemoryTopic
 from tests.unit.running import TIMES_S, Gate, Running, away, raising
@@ -224,7 +224,7 @@ def test_failed_batches_are_freed_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("call", "error"),
-    [*((call, BooksError("they differ", hint="Look.")) for call in [*STORE_CALLS, "after_commit"]),
+    [*((call, LedgerError("they differ", hint="Look.")) for call in [*STORE_CALLS, "after_commit"]),
      ("before_positions", MISTAKE)],
 )  # fmt: skip
 def test_error_that_waiting_does_not_mend_ends_the_loop(call: str, error: HeartbeatError) -> None:

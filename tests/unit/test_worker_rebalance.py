@@ -24,20 +24,20 @@ def nothing(*_: object) -> None:
 
 
 def test_revoke_waits_for_the_write_under_way() -> None:
-    """The next owner finds the books where the last one left them."""
+    """The next owner finds the ledger as the last one left it."""
     gate = Gate()
     store = MemoryStore()
     store.before_commit.append(gate)
-    booked: list[int] = []
+    offsets: list[int] = []
     with Running(MemoryTopic.holding(10, partitions=1), store=store) as running:
         source = running.source
         gate.wait_for_somebody()
-        source.turns += [lambda: source.revoke([0]), lambda: booked.append(store.tables.books[1, 0])]
+        source.turns += [lambda: source.revoke([0]), lambda: offsets.append(store.tables.next_offsets[1, 0])]
         running.wait_until(lambda: len(source.turns) < 2)
         gate.open()
-        running.wait_until(lambda: bool(booked))
+        running.wait_until(lambda: bool(offsets))
 
-    assert booked == [10]
+    assert offsets == [10]
 
 
 def test_revoke_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_batch_of_a_partition_given_up_meanwhile_is_not_written(how: str) -> Non
 
 
 def test_batch_of_a_partition_that_left_and_came_back_is_read_again() -> None:
-    """Somebody else may have owned it in between: the books say where to go on."""
+    """Somebody else may have owned it in between: the ledger says where to go on."""
     gate = Gate()
     store = MemoryStore()
     store.before_commit.append(gate)
@@ -135,7 +135,7 @@ def test_slow_write_and_rebalance_at_the_end_of_the_input_leave_nothing_unstored
         running.wait_until(lambda: not source.turns)
         gate.open()
         kept = {0, 1} if comes_back else {0, 1} - {*given_up}
-        running.wait_until(lambda: all(store.tables.books[1, p] == len(topic.partitions[p]) for p in kept))
+        running.wait_until(lambda: all(store.tables.next_offsets[1, p] == len(topic.partitions[p]) for p in kept))
         running.wait_for_polls()
 
     stored = store.tables.places()
@@ -173,4 +173,4 @@ def test_no_mixture_of_faults_and_rebalances_stores_a_message_twice_or_never(
         running.wait_until_stored(100)
 
     assert store.tables.places() == TOPIC.places()
-    assert store.tables.books == {(1, 0): 50, (1, 1): 50}
+    assert store.tables.next_offsets == {(1, 0): 50, (1, 1): 50}

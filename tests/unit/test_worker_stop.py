@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
-from common.errors import BooksError, HeartbeatError
+from common.errors import HeartbeatError, LedgerError
 from consumer import worker
 from tests.memory import MemoryStore, MemoryTopic
 from tests.unit.running import Gate, Running, away, raising, replaced
@@ -36,7 +36,7 @@ def test_stop_waits_for_the_write_under_way() -> None:
 
 @pytest.mark.parametrize("messages", [10, 30], ids=["nothing waits", "a batch waits behind it"])
 def test_stop_does_not_wait_for_ever_for_a_write(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
-    """Whoever stops us kills us if it takes too long; what hangs is in the books or it is read again."""
+    """Whoever stops us kills us if it takes too long; what hangs is in the ledger or it is read again."""
     assert stops_in_time(monkeypatch, MemoryTopic.holding(messages, partitions=1), "before_commit")
 
 
@@ -126,13 +126,13 @@ def test_stop_is_clean_though_the_last_write_failed(error: HeartbeatError) -> No
 
 def test_member_leaves_the_group_though_its_last_write_found_the_books_wrong() -> None:
     """The others need not wait for its session to end."""
-    gate = Gate(then=raising(BooksError("they differ", hint="Look.")))
+    gate = Gate(then=raising(LedgerError("they differ", hint="Look.")))
     store = MemoryStore()
     store.before_commit.append(gate)
 
     topic = MemoryTopic.holding(10, partitions=1)
 
-    with pytest.raises(BooksError, match="they differ"), Running(topic, store=store) as running:
+    with pytest.raises(LedgerError, match="they differ"), Running(topic, store=store) as running:
         stop_in_the_last_write(running, gate)
 
     assert running.source.closed

@@ -70,7 +70,7 @@ def test_messages_expired_under_the_running_consumer_are_noticed(
     assert database.query("SELECT start_offset, stored FROM kafka_ledger") == [(10, 90)]
 
 
-def test_log_that_ends_before_the_books_stops_the_consumer(
+def test_log_that_ends_before_the_ledger_stops_the_consumer(
     start: StartService, topic: Topic, database: Database
 ) -> None:
     """A restored volume: new records would get offsets that were used before."""
