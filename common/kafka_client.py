@@ -42,7 +42,7 @@ TRANSIENT: Final = {
     KafkaError._FATAL,  # noqa: SLF001 - told apart by is_fatal
 }
 # The offset to read is not, or no more, in the log.
-LOST_PLACE: Final = {
+OFFSET_LOST: Final = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
     KafkaError.OFFSET_OUT_OF_RANGE,
     KafkaError.OFFSET_NOT_AVAILABLE,

@@ -17,7 +17,7 @@ WAKE_S: Final = 0.1
 
 class LogOffsets:
     """
-    Asks and tells the brokers about offsets.
+    Asks the brokers for offsets, and shows them the ledger's.
 
     Args:
         consumer: The client that reads.
@@ -61,23 +61,23 @@ class LogOffsets:
         return {partition: self._ends.get(partition) for partition in (*fetched, *waiting)}
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are, for those who look there; nothing here ever reads it."""
-        places = [TopicPartition(self._kafka.topic, partition, offset) for partition, offset in offsets.items()]
+        """Write offsets to the group, for tools that show its lag. Nothing here reads them back."""
+        given = [TopicPartition(self._kafka.topic, partition, offset) for partition, offset in offsets.items()]
         try:
-            self._consumer.commit(offsets=places, asynchronous=True)
+            self._consumer.commit(offsets=given, asynchronous=True)
         except KafkaException as error:
             structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
 
     def wake(self, partitions: Iterable[int]) -> None:
         """Ask the leaders for anything: librdkafka looks for resumed partitions twice a second, and at any answer."""
-        places = [TopicPartition(self._kafka.topic, partition, OFFSET_END) for partition in partitions]
+        asked = [TopicPartition(self._kafka.topic, partition, OFFSET_END) for partition in partitions]
         with suppress(KafkaException):
-            self._consumer.offsets_for_times(places, timeout=WAKE_S)
+            self._consumer.offsets_for_times(asked, timeout=WAKE_S)
 
     def _ask(self, partitions: Iterable[int], which: int) -> dict[int, int]:
-        places = [TopicPartition(self._kafka.topic, partition, which) for partition in partitions]
+        asked = [TopicPartition(self._kafka.topic, partition, which) for partition in partitions]
         try:
-            found = self._consumer.offsets_for_times(places, timeout=TIMEOUT_S)
+            found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
         except KafkaException as error:
             raise explain(error, self._kafka, f"look up the offsets of topic {self._kafka.topic}") from error
-        return {place.partition: place.offset for place in found if place.error is None and place.offset >= 0}
+        return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}

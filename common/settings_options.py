@@ -38,10 +38,10 @@ def refuse_fixed(given: Mapping[str, tuple[str, Mapping[str, object]]]) -> None:
     Raises:
         ConfigError: One of them is set.
     """
-    for owner, (place, options) in given.items():
+    for owner, (setting, options) in given.items():
         if taken := sorted(FIXED_OPTIONS[owner] & options.keys()):
             raise ConfigError(
-                f"{place}: {', '.join(taken)} cannot be set here",
+                f"{setting}: {', '.join(taken)} cannot be set here",
                 hint="It has a setting of its own, or exactly-once rests on its value; remove it.",
             )
 

@@ -139,8 +139,8 @@ class TopicAdmin:
         (https://issues.apache.org/jira/browse/KAFKA-15591).
         """
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        places = {TopicPartition(self._kafka.topic, partition): latest for partition in range(partitions)}
-        answers = self._admin.list_offsets(places, request_timeout=REQUEST_TIMEOUT_S).values()
+        latest_of = {TopicPartition(self._kafka.topic, partition): latest for partition in range(partitions)}
+        answers = self._admin.list_offsets(latest_of, request_timeout=REQUEST_TIMEOUT_S).values()
         # Without a leader there is no error, only an offset that is none (-1001).
         return all(answer.exception() is None and answer.result().offset >= 0 for answer in answers)
 
@@ -157,7 +157,7 @@ class TopicAdmin:
                 request_timeout=REQUEST_TIMEOUT_S,
                 isolation_level=IsolationLevel.READ_COMMITTED,
             )
-        found = {place.partition: a.result().offset for place, a in answers.items() if a.exception() is None}
+        found = {one.partition: answer.result().offset for one, answer in answers.items() if answer.exception() is None}
         return {partition: end for partition, end in found.items() if end >= 0}
 
     def create(self) -> bool:

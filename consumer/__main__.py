@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
     given = parser.parse_args(arguments)
     if given.command == "replay":
-        command = partial(judge_anew, given.config, reason=given.reason, dry_run=given.dry_run)
+        command = partial(replay_quarantine, given.config, reason=given.reason, dry_run=given.dry_run)
         return runtime.run(SERVICE, command, out=sys.stderr)
     if given.command == "verify":
         return runtime.run(SERVICE, partial(check_ledger, given.config, full=given.full), out=sys.stderr)
@@ -44,7 +44,7 @@ def check_ledger(config: Path, *, full: bool) -> int:
     return 0 if balanced else 1
 
 
-def judge_anew(config: Path, *, reason: str | None, dry_run: bool) -> int:
+def replay_quarantine(config: Path, *, reason: str | None, dry_run: bool) -> int:
     """Move what is valid by now out of quarantine."""
     replay.replay(load_for_command(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
     return 0

@@ -12,7 +12,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from common.errors import ConfigError, OutageError, RefusedError
-from common.kafka_client import LOST_PLACE, TRANSIENT, explain
+from common.kafka_client import OFFSET_LOST, TRANSIENT, explain
 from common.kafka_options import open_consumer
 from common.settings import Options, Settings
 
@@ -71,7 +71,7 @@ class _Finder:
     def find(self) -> UnreadableBatch | None:
         first = self._look(self._offset)
         error, base = first.error(), first.offset()
-        if error is None or error.code() in {KafkaError._PARTITION_EOF, *LOST_PLACE}:  # noqa: SLF001
+        if error is None or error.code() in {KafkaError._PARTITION_EOF, *OFFSET_LOST}:  # noqa: SLF001
             return None
         self._words = " ".join(error.str().split())
         end = self._log_end()
@@ -115,9 +115,9 @@ class _Finder:
         raise self._stuck()
 
     def _log_end(self) -> int:
-        place = TopicPartition(self._topic, self._partition)
+        here = TopicPartition(self._topic, self._partition)
         try:
-            _, end = self._client.get_watermark_offsets(place, timeout=ANSWER_S)
+            _, end = self._client.get_watermark_offsets(here, timeout=ANSWER_S)
         except KafkaException as error:
             raise explain(error, self._settings.kafka, f"look up the offsets of topic {self._topic}") from error
         return end

@@ -6,7 +6,7 @@ import structlog
 from confluent_kafka import KafkaError, Message
 
 from common.errors import ConfigError, HeartbeatError, RefusedError
-from common.kafka_client import LOST_PLACE, TRANSIENT, explain, is_fatal
+from common.kafka_client import OFFSET_LOST, TRANSIENT, explain, is_fatal
 from common.settings import Kafka
 from consumer.errors import MembershipLostError
 
@@ -85,7 +85,7 @@ class ClientEvents:
             self.log_ends[partition] = offset or 0
         elif code in TRANSIENT:
             structlog.get_logger().debug("kafka", error=error.str())
-        elif code in LOST_PLACE and partition is not None:
+        elif code in OFFSET_LOST and partition is not None:
             self.lost.add(partition)
         else:
             found = explain(error, self._kafka, f"read topic {self._kafka.topic}")

@@ -2,7 +2,7 @@
 Kafka's end: the assigned partitions as slices of records whose offsets follow each other.
 
 The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
-therefore assigned paused and stays "unplaced" until `place()` brings its offset from the ledger.
+therefore assigned paused and stays "unstarted" until `start_at` brings its offset from the ledger.
 
 More than 250 lines: reading, rebalances and the ways back from an error share the partitions' positions.
 """
@@ -36,7 +36,7 @@ REJOIN_S: Final = 15.0  # longer than a group takes to give partitions to its me
 
 class KafkaSource:
     """
-    One membership in the consumer group, a `consumer.ends.Source`.
+    One membership in the consumer group, a `consumer.interfaces.Source`.
 
     Args:
         settings: Addresses, topic, group and options.
@@ -56,10 +56,9 @@ class KafkaSource:
         self._max_wait_s = settings.consumer.max_wait_s
         self._kept_bytes = settings.consumer.max_payload_bytes
         self._resting = False
-        self._bare_since = (
-            math.inf
-        )  # monotonic: since all partitions were given up; inf: some are ours, or none ever was
-        self.unplaced: set[int] = set()
+        # Monotonic: since all partitions were revoked. Infinite: some are assigned, or none was yet.
+        self._without_partitions_since = math.inf
+        self.unstarted: set[int] = set()
         self._consumer = open_consumer(settings, error_cb=self._events.note)
         self._admin = TopicAdmin(self._kafka)
         self._coordinator = Coordinator(self._admin, self._kafka)
@@ -71,7 +70,7 @@ class KafkaSource:
         self._consume(1, 0)  # before it subscribes, nothing else polls the client
         self.topic, _ = identify(self._admin, self._topic)
         self._consumer.subscribe(
-            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._give_up
+            [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._unassign
         )
 
     def check_topic(self) -> TopicCheck:
@@ -101,7 +100,7 @@ class KafkaSource:
         slices = [part for part in finished if part is not None]
         if not slices:  # otherwise they would be lost
             self._raise_refusal()
-        self._coordinator.check(has_partitions=bool(self._positions or self.unplaced))
+        self._coordinator.check(has_partitions=bool(self._positions or self.unstarted))
         return slices
 
     @property
@@ -120,23 +119,23 @@ class KafkaSource:
             self._resting = True
         self._consume(1, 0)  # a record that slips through is missed, and read again
 
-    def displace(self) -> None:
+    def forget_positions(self) -> None:
         """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
-        self.unplaced |= self._positions.keys()
-        for partition in self.unplaced:
+        self.unstarted |= self._positions.keys()
+        for partition in self.unstarted:
             self._forget(partition)
         self._consumer.pause(self._consumer.assignment())
 
-    def place(self, positions: Mapping[int, Position]) -> None:
-        """Start reading partitions at these positions, if they are still ours and unplaced."""
+    def start_at(self, positions: Mapping[int, Position]) -> None:
+        """Start reading partitions at these positions, if they are still ours and unstarted."""
         self._consume(1, 0)  # a rebalance that waits is served first: none may begin between a seek and its second way
-        placed = self.unplaced & positions.keys()
-        for partition in placed:
+        started = self.unstarted & positions.keys()
+        for partition in started:
             self._positions[partition] = positions[partition].next_offset
             self._seek(partition, self._evidence.expect(partition, positions[partition]))
-        self.unplaced -= placed
+        self.unstarted -= started
         if not self._resting:  # otherwise they are resumed with all others
-            self._resume(placed)
+            self._resume(started)
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""
@@ -144,7 +143,7 @@ class KafkaSource:
 
     def log_ends(self) -> dict[int, int | None]:
         """Return where the log of each assigned partition ends, as last known; None where it is not known yet."""
-        assigned = self._positions.keys() | self.unplaced
+        assigned = self._positions.keys() | self.unstarted
         fetched = set() if self._resting else self._positions.keys() - self._unreadable.partitions
         return self._offsets.ends(fetched, assigned - fetched)
 
@@ -160,29 +159,29 @@ class KafkaSource:
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # Explicitly and paused: if a callback fails or does not assign, the client starts at the group's offsets.
-        for place in partitions:
-            place.offset = 0
+        for one in partitions:
+            one.offset = 0
         self._consumer.incremental_assign(partitions)
         self._consumer.pause(partitions)
         self._events.refusal = None
-        for place in partitions:
-            self._forget(place.partition)
-            self.unplaced.add(place.partition)
+        for one in partitions:
+            self._forget(one.partition)
+            self.unstarted.add(one.partition)
         if partitions:
-            self._bare_since = math.inf
+            self._without_partitions_since = math.inf
         REBALANCES.labels("assigned").inc(len(partitions))
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._before_revoke()
-        self._give_up(self._consumer, partitions)
+        self._unassign(self._consumer, partitions)
 
-    def _give_up(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        for place in partitions:
-            self._forget(place.partition)
-            self.unplaced.discard(place.partition)
+    def _unassign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for one in partitions:
+            self._forget(one.partition)
+            self.unstarted.discard(one.partition)
         self._consumer.incremental_unassign(partitions)
-        if not (self._positions or self.unplaced):
-            self._bare_since = min(self._bare_since, time.monotonic())
+        if not (self._positions or self.unstarted):
+            self._without_partitions_since = min(self._without_partitions_since, time.monotonic())
         REBALANCES.labels("revoked").inc(len(partitions))
 
     def _check_group(self) -> None:
@@ -193,7 +192,7 @@ class KafkaSource:
         under its own id (KAFKA-19233). A new client has a new id. Where others own the partitions by now, joining once
         more costs a moment, and the next client waits as long as it takes.
         """
-        if time.monotonic() - self._bare_since > REJOIN_S:
+        if time.monotonic() - self._without_partitions_since > REJOIN_S:
             raise MembershipLostError(
                 f"no partition from group {self._kafka.group_id} for {REJOIN_S:g} s after all were given up",
                 hint="The consumer joins again; a consumer more than there are partitions stays without one.",
@@ -213,9 +212,9 @@ class KafkaSource:
             partition = self._events.lost.pop()
             if partition in self._positions:
                 self._forget(partition)
-                self.unplaced.add(partition)
+                self.unstarted.add(partition)
         if messages and self._are_doubtful(messages):
-            self.displace()
+            self.forget_positions()
             return []
         return messages
 
@@ -259,7 +258,7 @@ class KafkaSource:
     def _raise_refusal(self) -> None:
         """Raise what the broker refuses: once; while no partition is ours, again and again, as the client does not."""
         if (refusal := self._events.refusal) is not None:
-            if self._positions or self.unplaced:
+            if self._positions or self.unstarted:
                 self._events.refusal = None
             raise refusal
 
@@ -308,6 +307,6 @@ class KafkaSource:
             self._resume(self._positions.keys() - self._unreadable.partitions)
 
     def _resume(self, partitions: Iterable[int]) -> None:
-        places = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]
-        self._consumer.resume(places)
+        topic_partitions = [TopicPartition(self._topic, partition, OFFSET_END) for partition in partitions]
+        self._consumer.resume(topic_partitions)
         self._offsets.wake(partitions)

@@ -15,7 +15,7 @@ from store.record import Rejected
 INTERVAL_S: Final = 1.0
 
 
-class Report:
+class StoredReport:
     """Sums up batches of one group session and reports once a second."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Report:
         self._lag = Lag()
         self._since = time.monotonic()
 
-    def placed(self, offsets: Mapping[int, int]) -> None:
+    def note_offsets(self, offsets: Mapping[int, int]) -> None:
         """Note where the ledger stands."""
         self._ledger.update(offsets)
         self._moved.update(offsets)
@@ -36,7 +36,7 @@ class Report:
         rows = batch.messages - len(rejected)
         self._stored += rows
         self._rejected += len(rejected)
-        self.placed({part.partition: part.to_offset for part in batch.slices})
+        self.note_offsets({part.partition: part.to_offset for part in batch.slices})
         self._lag.stored(batch.newest_ms)
         STORED.inc(rows)
         for reason, count in Counter(one.reason for one in rejected).items():

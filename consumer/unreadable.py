@@ -53,7 +53,7 @@ class UnreadableBatches:
         self._found.pop(partition, None)
         self._readable.pop(partition, None)
         if (search := self._searches.pop(partition, None)) is not None:
-            search.give_up()
+            search.cancel()
 
     def settle(self, partition: int) -> None:
         """Note that a partition was read to the log's end."""
@@ -107,7 +107,7 @@ class _Search:
         self._partition = partition
         self._offset = offset
         self._wait_s = wait_s
-        self._given_up = threading.Event()
+        self._cancelled = threading.Event()
         self._found: Future[UnreadableBatch | None] = Future()
         threading.Thread(target=copy_context().run, args=(self._run,), name="search", daemon=True).start()
 
@@ -120,19 +120,19 @@ class _Search:
         """Return the batch; None if what stands at the offset can be read. Raises as `find`, but no `OutageError`."""
         return self._found.result()
 
-    def give_up(self) -> None:
+    def cancel(self) -> None:
         """Stop searching; nobody wants the answer any more."""
-        self._given_up.set()
+        self._cancelled.set()
 
     def _run(self) -> None:
-        self._given_up.wait(self._wait_s)
-        while not self._given_up.is_set():
+        self._cancelled.wait(self._wait_s)
+        while not self._cancelled.is_set():
             try:
                 with AT_ONCE:
                     self._found.set_result(find(self._settings, self._partition, self._offset))
             except OutageError as error:
                 structlog.get_logger().error(error.message, hint=error.hint)
-                self._given_up.wait(RETRY_S)
+                self._cancelled.wait(RETRY_S)
             except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
                 self._found.set_exception(error)
                 return

@@ -19,10 +19,10 @@ import structlog
 
 from common.errors import ConfigError, HeartbeatError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
 from common.telemetry import Health
-from consumer.ends import Source, Stop, Store
 from consumer.errors import MembershipLostError, PredecessorFailedError
+from consumer.interfaces import Source, Stop, Store
 from consumer.metrics import BATCH_ROWS, BATCH_SECONDS
-from consumer.report import Report
+from consumer.report import StoredReport
 from consumer.writers import Write, Writers
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
@@ -61,7 +61,7 @@ class Worker:
         self._open_source = open_source
         self._decode = decode
         self._health = health
-        self._report = Report()
+        self._report = StoredReport()
         self._kafka, self._postgresql = Outage("kafka"), Outage("postgresql")
         self._writers = Writers(stores)
         self._write_failed = False
@@ -109,18 +109,18 @@ class Worker:
             except (OutageError, ConfigError) as error:
                 self._wait_out(error, self._kafka)
             else:
-                self._kafka.end()
+                self._kafka.note_success()
                 return
 
     def _loop(self, source: Source, stop: Stop) -> None:
         while not stop.is_set():
-            self._place(source, stop)
+            self._start_partitions(source, stop)
             if slices := self._read(source):
                 self._hand_over(source, Batch.of(slices, self._generation, self._decode), stop)
             self._settle(source, 0)
             self._show_progress(source)
-            if not (slices or self._writers or source.unplaced or source.stuck):
-                self._rested()
+            if not (slices or self._writers or source.unstarted or source.stuck):
+                self._note_idle()
 
     def _show_progress(self, source: Source, *, now: bool = False) -> None:
         """Report once a second, and show Kafka's tools the ledger's offsets: its own may have expired or been reset."""
@@ -129,11 +129,11 @@ class Worker:
             if moved := self._report.take_moved():
                 source.mirror(moved)
 
-    def _rested(self) -> None:
+    def _note_idle(self) -> None:
         """Note that there is nothing to do; right after a failure, that only means that it was not tried again yet."""
         if self._kafka.is_settled and self._postgresql.is_settled:
             self._health.ok()
-            self._kafka.end()
+            self._kafka.note_success()
             self._recovered()
 
     def _read(self, source: Source) -> list[Slice]:
@@ -143,9 +143,14 @@ class Worker:
             self._wait_out(error, self._kafka)
             return []
 
-    def _place(self, source: Source, stop: Stop) -> None:
-        """Ask the ledger where the unplaced partitions go on, and start reading them there."""
-        if not source.unplaced or self._kafka.wait_s or self._postgresql.wait_s or not self._settle(source, PATIENCE_S):
+    def _start_partitions(self, source: Source, stop: Stop) -> None:
+        """Read the positions of unstarted partitions from the ledger, and start reading there."""
+        if (
+            not source.unstarted
+            or self._kafka.wait_s
+            or self._postgresql.wait_s
+            or not self._settle(source, PATIENCE_S)
+        ):
             return
         if not (log_ranges := self._look_up_logs(source)):
             return
@@ -163,24 +168,24 @@ class Worker:
         except (OutageError, ConfigError) as error:
             self._wait_out(error, self._postgresql)
             return
-        source.place(positions)
-        self._report.placed({partition: at.next_offset for partition, at in positions.items()})
+        source.start_at(positions)
+        self._report.note_offsets({partition: at.next_offset for partition, at in positions.items()})
         self._has_worked = True
         if not self._write_failed:  # otherwise only a write shows that writing works again
             self._recovered()
 
     def _look_up_logs(self, source: Source) -> dict[int, tuple[int, int]]:
-        """Return the first and the next offset of the unplaced partitions that Kafka answers for."""
+        """Return the first and the next offset of the unstarted partitions that Kafka answers for."""
         try:
-            log_ranges = source.log_ranges(source.unplaced)
+            log_ranges = source.log_ranges(source.unstarted)
             source.check_topic().wait()  # afterwards, so that they are this topic's and not its successor's
         except (OutageError, ConfigError) as error:
             self._wait_out(error, self._kafka)
             return {}
-        if leaderless := source.unplaced - log_ranges.keys():
+        if leaderless := source.unstarted - log_ranges.keys():
             self._kafka.report(NoLeaderError(source.topic.name, leaderless))
         else:
-            self._kafka.end()
+            self._kafka.note_success()
         return log_ranges
 
     def _ends_early(self, source: Source, error: LogEndsEarlyError) -> bool:
@@ -216,7 +221,7 @@ class Worker:
 
     def _settle(self, source: Source, timeout_s: float, leave: int = 0) -> bool:
         """Wait in all so long until at most `leave` writes are under way; False if there are more."""
-        for write in self._writers.ended(timeout_s, leave):
+        for write in self._writers.take_finished(timeout_s, leave):
             self._finish(source, write)
         return len(self._writers) <= leave
 
@@ -229,17 +234,17 @@ class Worker:
                 BATCH_ROWS.observe(write.batch.messages)
                 self._report.stored(write.batch, write.future.result())
                 # A partition that cannot be read is no progress, whatever the others do.
-                if not (source.unplaced or source.stuck):
+                if not (source.unstarted or source.stuck):
                     self._health.ok()
                 self._recovered()
             case PredecessorFailedError():
-                pass  # everything was displaced when that one failed
+                pass  # everything was forgotten when that one failed
             case StaleOwnerError() as error:
-                source.displace()
+                source.forget_positions()
                 FENCED.inc()
                 structlog.get_logger().info(error.message, hint=error.hint)
             case OutageError() | ConfigError() as error:
-                source.displace()
+                source.forget_positions()
                 self._write_failed = True
                 self._wait_out(error, self._postgresql)
             case error:
@@ -252,7 +257,7 @@ class Worker:
 
     def _recovered(self) -> None:
         self._write_failed = False
-        self._postgresql.end()
+        self._postgresql.note_success()
 
 
 def _close(source: Source) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 
 from common.errors import HeartbeatError
-from consumer.ends import Store
+from consumer.interfaces import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Writer:
         """Tell whether no call is under way."""
         return self._asked is None or self._asked.done()
 
-    def end_blockers(self, after_s: float) -> None:
+    def terminate_blockers(self, after_s: float) -> None:
         """
         Terminate stalled sessions if a call has been under way for so long, and each time as much has passed again.
 
@@ -70,7 +70,7 @@ class Writer:
         return future
 
     def _end_blockers(self) -> None:
-        if ended := self.store.end_blockers():
+        if ended := self.store.terminate_blockers():
             structlog.get_logger().warning("terminated stalled sessions that blocked a write", count=ended)
 
     def _run(self) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from common.topic_identity import Check, TopicIdentity
-from consumer.ends import Source, Store
 from consumer.errors import PredecessorFailedError
+from consumer.interfaces import Source, Store
 from consumer.writer import Writer
 from store.batch import Batch
 from store.position import Position
@@ -58,7 +58,7 @@ class Writers:
         self._writes: deque[Write] = deque()
 
     def __len__(self) -> int:
-        """Return how many writes are under way, or have ended and were not taken by `ended` yet."""
+        """Return how many writes are under way, or have ended and were not taken by `take_finished` yet."""
         return len(self._writes)
 
     @property
@@ -79,7 +79,7 @@ class Writers:
         future = writer.submit(writer.store.write, batch, source.topic, InOrder(source.check_topic(), before))
         self._writes.append(Write(batch, future, time.monotonic()))
 
-    def ended(self, timeout_s: float, leave: int) -> Iterator[Write]:
+    def take_finished(self, timeout_s: float, leave: int) -> Iterator[Write]:
         """Wait in all so long until at most `leave` writes are under way; give those that end, in order."""
         deadline = time.monotonic() + timeout_s
         while len(self._writes) > leave and self.is_done(self._writes[0].future, deadline - time.monotonic()):
@@ -90,11 +90,11 @@ class Writers:
         if wait([asked], max(0.0, timeout_s)).done:
             return True
         for writer in self._writers:
-            writer.end_blockers(BLOCKED_S)
+            writer.terminate_blockers(BLOCKED_S)
         return False
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until all writes have ended, at most so long; they are still to be taken by `ended`."""
+        """Wait until all writes have ended, at most so long; they are still to be taken by `take_finished`."""
         wait([write.future for write in tuple(self._writes)], timeout_s)  # a group that is left calls from its thread
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from common.runtime import StopFlag
 from common.settings import Credentials, Settings
 from common.telemetry import Health
 from common.topic_log import TopicLog
-from spark.report import Report
+from spark.report import MicroBatchReport
 from spark.stream import Stream
 from spark.task import Job
 from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
@@ -50,7 +50,8 @@ class Engine:
         self._health = health
         self._log = TopicLog(settings)
         self._store = PostgresStore(settings, credentials)
-        self._report = Report(settings.spark.trigger_s, self._stored, OldRows(settings.consumer.retention_days))
+        old_rows = OldRows(settings.consumer.retention_days)
+        self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows)
         self._outage = Outage("spark")
         self._has_worked = False  # from then on, a mistake is waited out, as in the consumer's worker
 
@@ -152,4 +153,4 @@ class Engine:
 
     def _stored(self) -> None:
         self._health.ok()
-        self._outage.end()
+        self._outage.note_success()

@@ -11,7 +11,7 @@ from store.metrics import REJECTED, STORED
 from store.old_rows import OldRows
 
 
-class Report:
+class MicroBatchReport:
     """
     Speaks of micro-batches; the calls come from two threads.
 

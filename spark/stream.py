@@ -21,7 +21,7 @@ from common.errors import ConfigError, HeartbeatError, LedgerError, OutageError,
 from common.topic_identity import Check
 from spark.records import COLUMNS
 from spark.session import read_kafka
-from spark.task import ANYWHERE, OUTCOME_SQL, Job, Outcome, store
+from spark.task import ANYWHERE, OUTCOME_SQL, Job, PartitionOutcome, store
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
@@ -39,7 +39,7 @@ class MicroBatch:
 
     number: int  # Spark's own, from 0 for each query
     seconds: float
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[PartitionOutcome]
 
 
 class Stream:
@@ -183,7 +183,7 @@ class Stream:
         self._confirm_log()
         task = store(replace(self._job, positions=dict(self.positions)))
         rows = frame.selectExpr(*COLUMNS).mapInArrow(task, OUTCOME_SQL).collect()
-        outcomes = [Outcome(**row.asDict()) for row in rows]
+        outcomes = [PartitionOutcome(**row.asDict()) for row in rows]
         self.positions.update({one.partition: one.position for one in outcomes})
         self._report(MicroBatch(number, time.monotonic() - began, outcomes))
         failures = [failure for one in outcomes if (failure := one.failure()) is not None]

@@ -56,7 +56,7 @@ OUTCOME_SQL: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a task has to know; travels to every worker."""
+    """What a task has to know; it is sent to every worker."""
 
     settings: Settings
     credentials: Credentials
@@ -66,7 +66,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Outcome:
+class PartitionOutcome:
     """What became of a partition's part of a micro-batch; with an error, of what came before it."""
 
     partition: int
@@ -81,18 +81,18 @@ class Outcome:
     oldest_us: int = 0  # and the oldest one's timestamp
 
     def failure(self) -> HeartbeatError | None:
-        """Give the error, if there is one, as it was raised in the worker."""
+        """Return the error, if there is one, as it was raised in the worker."""
         if self.error is None:
             return None
         return ERRORS.get(self.error, OutageError)(self.message or self.error, hint=self.hint or "")
 
 
-class Worker:
+class Connections:
     """One Python worker's connections, kept from micro-batch to micro-batch."""
 
     def __init__(self, job: Job) -> None:
         self.key = (job.settings, job.credentials)
-        self.outcome: Outcome | None = None  # of the task under way
+        self.outcome: PartitionOutcome | None = None  # of the task under way
         self.store = PostgresStore(job.settings, job.credentials, self._note_old)  # the driver warns, not a worker
         self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = TopicAdmin(job.settings.kafka)
@@ -104,7 +104,7 @@ class Worker:
 
         def watch() -> None:
             while not written.wait(BLOCKED_S):
-                self.store.end_blockers()
+                self.store.terminate_blockers()
 
         threading.Thread(target=watch, name="blockers", daemon=True).start()
         try:
@@ -118,7 +118,7 @@ class Worker:
             outcome.old += count
 
 
-_workers: list[Worker] = []  # at most one: a Python worker runs one task at a time
+_connections: list[Connections] = []  # at most one: a Python worker runs one task at a time
 
 
 def store(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -132,14 +132,14 @@ def store(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBa
 
 def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Store a partition's records, which arrive in Arrow batches, each in a transaction of its own."""
-    outcome: Outcome | None = None
+    outcome: PartitionOutcome | None = None
     for part in parts:
         rows = rows_of(part)
         if not rows:
             continue
         if outcome is None:
             partition = rows[0].partition()
-            outcome = Outcome(partition, job.positions.get(partition, 0), 0, {}, 0)
+            outcome = PartitionOutcome(partition, job.positions.get(partition, 0), 0, {}, 0)
         try:
             _store_rows(job, rows, outcome)
         except HeartbeatError as error:
@@ -152,15 +152,15 @@ def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
         yield pa.RecordBatch.from_arrays(arrays, schema=OUTCOME)
 
 
-def _store_rows(job: Job, rows: list[PlainRecord], outcome: Outcome) -> None:
-    worker = _worker(job)
-    worker.outcome = outcome
-    while (batch := batch_of(rows, outcome.position, job.generation, worker.decode)) is not None:
+def _store_rows(job: Job, rows: list[PlainRecord], outcome: PartitionOutcome) -> None:
+    connections = _connections_for(job)
+    connections.outcome = outcome
+    while (batch := batch_of(rows, outcome.position, job.generation, connections.decode)) is not None:
         try:
-            rejected = worker.write(batch, job.topic)
+            rejected = connections.write(batch, job.topic)
         except StaleOwnerError:
             log_ranges = {outcome.partition: ANYWHERE}
-            position = worker.store.positions(job.topic, log_ranges)[1][outcome.partition].next_offset
+            position = connections.store.positions(job.topic, log_ranges)[1][outcome.partition].next_offset
             if position <= outcome.position:  # the ledger went back, or its row is gone: begin anew
                 raise
             outcome.position = position
@@ -173,9 +173,9 @@ def _store_rows(job: Job, rows: list[PlainRecord], outcome: Outcome) -> None:
             outcome.newest_ms = max(outcome.newest_ms, batch.newest_ms)
 
 
-def _worker(job: Job) -> Worker:
-    if _workers and _workers[0].key != (job.settings, job.credentials):
-        _workers.pop().store.close()
-    if not _workers:
-        _workers.append(Worker(job))
-    return _workers[0]
+def _connections_for(job: Job) -> Connections:
+    if _connections and _connections[0].key != (job.settings, job.credentials):
+        _connections.pop().store.close()
+    if not _connections:
+        _connections.append(Connections(job))
+    return _connections[0]

@@ -40,7 +40,7 @@ LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
 FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
 # The next number; once all were given, an older topic's whose rows are gone.
 FREE_GENERATION: Final = "SELECT free_generation()"
-NUMBER_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
+ADD_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
 OPEN_LEDGER: Final = """
 INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
 SELECT %(generation)s, opened.partition, opened.low, opened.low
@@ -76,7 +76,7 @@ def read(
         LedgerError: Kafka holds less than was read already, or dropped what was not read yet.
     """
     with connection.transaction():
-        generation = _number(connection, topic)
+        generation = _generation(connection, topic)
         lows = [low for low, _ in log_ranges.values()]
         connection.execute(OPEN_LEDGER, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
         positions = _positions(connection, generation, list(log_ranges))
@@ -154,7 +154,7 @@ def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViola
     )
 
 
-def _number(connection: Connection, topic: TopicIdentity) -> int:
+def _generation(connection: Connection, topic: TopicIdentity) -> int:
     if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
         return int(found[0])
     connection.execute(LOCK_TOPICS)
@@ -168,7 +168,7 @@ def _number(connection: Connection, topic: TopicIdentity) -> int:
             hint="The number of a deleted topic is free again once retention has dropped all its rows: shorten"
             " consumer.retention_days, or use another database.",
         )
-    connection.execute(NUMBER_TOPIC, (free[0], topic.topic_id, topic.name))
+    connection.execute(ADD_TOPIC, (free[0], topic.topic_id, topic.name))
     return int(free[0])
 
 

@@ -25,11 +25,11 @@ from store.steps import LOOK_EVERY_S, Done, Step, run_due
 
 ROLLUP_EVERY_S: Final = 5.0
 STORAGE_EVERY_S: Final = 60.0
-TURN_S: Final = 2.0  # a step with more to do lets the others run after so long
+LONGEST_S: Final = 2.0  # a step with more to do lets the others run after so long
 DAYS_AHEAD: Final = 7  # partitions made before they are needed: a week without a consumer does no harm
 # Whoever waits for a lock on the table holds up those that come behind. An old day may take its time to be counted.
 LIMITS: Final = {"lock_timeout": "200ms", "statement_timeout": "10min"}
-BITE: Final = 10_000  # rows dropped in one transaction
+ROWS_AT_ONCE: Final = 10_000  # rows dropped in one transaction
 
 DATABASE_TIME: Final = "SELECT extract(epoch FROM clock_timestamp())::float8"
 FLOOR: Final = """
@@ -149,7 +149,7 @@ class Maintenance:
         if not (keep := self._keep_days[setting]):
             return Done.ALL
         self._clocks.check()
-        rows, done = self._repeat(f"drop old {what}", statement, keep, BITE)
+        rows, done = self._repeat(f"drop old {what}", statement, keep, ROWS_AT_ONCE)
         if rows:
             self._log.info("old rows dropped", kind=what, rows=rows, **{setting: keep})
         return done
@@ -158,7 +158,7 @@ class Maintenance:
         """Drop the oldest quarantined messages beyond so many bytes; 0: there is no limit."""
         if not max_bytes:
             return Done.ALL
-        rows, done = self._repeat("bound the quarantine", BOUND_REJECTED, max_bytes, BITE)
+        rows, done = self._repeat("bound the quarantine", BOUND_REJECTED, max_bytes, ROWS_AT_ONCE)
         if rows:
             self._log.warning("oldest quarantined messages dropped", rows=rows, rejected_max_bytes=max_bytes)
         return done
@@ -193,7 +193,7 @@ class Maintenance:
 
     def _repeat(self, tried: str, statement: str, *arguments: object) -> tuple[int, Done]:
         """Repeat a statement until it does nothing any more, for a bounded time; what it did in sum."""
-        until, total = time.monotonic() + TURN_S, 0
+        until, total = time.monotonic() + LONGEST_S, 0
         while did := self._number(tried, statement, *arguments):
             total += did
             if self._stop.is_set() or time.monotonic() >= until:

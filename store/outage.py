@@ -56,7 +56,7 @@ class Outage:
         self._error, self._told = error, now
         structlog.get_logger().warning(error.message, hint=error.hint, waiting_s=round(now - self._began))
 
-    def end(self) -> None:
+    def note_success(self) -> None:
         """Note that the server works, and log it if it was away."""
         self._retry_s = FIRST_RETRY_S
         if self._error is not None:

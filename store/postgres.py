@@ -41,7 +41,7 @@ COPY_REJECTED: Final = (
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 BOUND_EVERY: Final = 50_000  # quarantined messages, or a part of the bytes that are allowed, whichever comes first
 BOUND_PART: Final = 16
-GIVE_WAY: Final = "SELECT set_config('lock_timeout', '200ms', true)"
+SHORT_LOCK_TIMEOUT: Final = "SELECT set_config('lock_timeout', '200ms', true)"
 # A deferred constraint would speak up at COMMIT only, when nobody can tell any more which row it meant.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
@@ -82,7 +82,7 @@ class PostgresStore:
         """
         Store a batch: rows, quarantine and ledger together, or nothing.
 
-        Args, returns, raises: as the loop's `Store` in consumer/ends.py.
+        Args, returns, raises: as the loop's `Store` in consumer/interfaces.py.
         """
 
         def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:
@@ -103,7 +103,7 @@ class PostgresStore:
                 except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                     if is_taken_id(error):
                         raise
-                    return transact(connection, self._copy_around_culprits)
+                    return transact(connection, self._copy_around_refused)
             except pg.UniqueViolation as error:
                 if not is_taken_id(error):
                     raise
@@ -117,9 +117,9 @@ class PostgresStore:
             self._session.run("bound the quarantine", self._bound_quarantine)
         return rejected
 
-    def end_blockers(self) -> int:
+    def terminate_blockers(self) -> int:
         """Terminate the sessions of our own kind that block this one, from any thread; returns how many."""
-        return self._session.end_blockers()
+        return self._session.terminate_blockers()
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -140,7 +140,7 @@ class PostgresStore:
         self._copy_rows(connection, encode(batch))
         return []
 
-    def _copy_around_culprits(self, connection: Connection, batch: Batch) -> list[Rejected]:
+    def _copy_around_refused(self, connection: Connection, batch: Batch) -> list[Rejected]:
         """Halve what is refused until single rows are left, and reject those: their neighbours are stored."""
         refused: list[Rejected] = []
         rows = encode(batch)
@@ -208,7 +208,7 @@ class PostgresStore:
         if not self._rejected_max_bytes:
             return
         with suppress(pg.LockNotAvailable, pg.DeadlockDetected), connection.transaction():
-            connection.execute(GIVE_WAY)
+            connection.execute(SHORT_LOCK_TIMEOUT)
             row = connection.execute(BOUND_REJECTED, (self._rejected_max_bytes, 2 * BOUND_EVERY)).fetchone()
             if row and row[0]:
                 structlog.get_logger().warning(

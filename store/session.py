@@ -59,7 +59,7 @@ TABLES: Final = [
 BACKEND: Final = "SELECT pg_backend_pid()"
 # A stalled consumer inside COPY holds row ids that its successor waits for, and no timeout reaches its backend. Only
 # sessions with our application name and role are terminated. That is safe: the ledger's fence rejects what they retry.
-END_BLOCKERS: Final = """
+TERMINATE_BLOCKERS: Final = """
 SELECT pg_terminate_backend(pid)
 FROM unnest(pg_blocking_pids(%(backend)s)) AS pid JOIN pg_stat_activity USING (pid)
 WHERE usename = current_user AND application_name = %(name)s
@@ -106,7 +106,7 @@ class Session:
             self.close()
             raise explain(error, tried, self._settings.postgresql, self._credentials) from error
 
-    def end_blockers(self) -> int:
+    def terminate_blockers(self) -> int:
         """
         End the sessions of our own kind that this one waits for; called from another thread.
 
@@ -118,7 +118,7 @@ class Session:
             return 0
         try:
             with self._connect() as helper:
-                return helper.execute(END_BLOCKERS, {"backend": self._backend, "name": self._name}).rowcount
+                return helper.execute(TERMINATE_BLOCKERS, {"backend": self._backend, "name": self._name}).rowcount
         except psycopg.Error:
             return 0
 

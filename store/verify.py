@@ -74,8 +74,8 @@ class Rows:
     last: int = 0
 
 
-Place = tuple[int, int]  # generation, partition
-Held = Mapping[Place, Rows]
+LedgerKey = tuple[int, int]  # generation, partition
+Held = Mapping[LedgerKey, Rows]
 
 
 def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None) -> list[str]:
@@ -166,8 +166,8 @@ def find_faults(figures: Figures) -> list[str]:
     faults: list[str] = []
     stored, rejected, in_both = figures.counted or ({}, {}, 0)
     for one in figures.ledger:
-        place = (one.generation, one.partition)
-        rows = (stored.get(place, Rows()), rejected.get(place, Rows())) if figures.counted else (None, None)
+        key = (one.generation, one.partition)
+        rows = (stored.get(key, Rows()), rejected.get(key, Rows())) if figures.counted else (None, None)
         found = faults_of(one, *rows)
         if one.topic_id == figures.topic_id:
             if figures.log_ends.get(one.partition, 0) < one.next_offset:

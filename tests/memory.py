@@ -19,7 +19,7 @@ from store.record import Rejected
 from store.row_id import unpack
 from tests.records import MemoryRecord
 
-Place = tuple[int, int, int]  # generation, partition, offset
+RecordId = tuple[int, int, int]  # generation, partition, offset
 
 
 @dataclass
@@ -34,7 +34,7 @@ class MemoryTopic:
         """Make a topic with so many good messages in each of its partitions."""
         return cls(topic_id, {p: [MemoryRecord(p, offset) for offset in range(messages)] for p in range(partitions)})
 
-    def places(self, generation: int = 1) -> list[Place]:
+    def record_ids(self, generation: int = 1) -> list[RecordId]:
         """Give where the messages stand: the rows that are due."""
         return [(generation, p, r.offset()) for p, records in self.partitions.items() for r in records]
 
@@ -73,14 +73,14 @@ class MemorySource:
         self._is_fetching = False
         self._thread = threading.get_ident()
         self.topic = TopicIdentity("heartbeats", topic.topic_id)
-        self.unplaced: set[int] = set()
+        self.unstarted: set[int] = set()
         self.stuck: set[int] = set()
         self.turns: deque[Callable[[], object]] = deque([lambda: self.assign(topic.partitions)])
         self.outages: deque[HeartbeatError] = deque()  # of `subscribe` and `log_ranges`
         self.leaderless: set[int] = set()
         self.unknown_ends: set[int] = set()
         self.gone: HeartbeatError | None = None  # what asking for the topic gives from now on
-        self.reads = self.rests = self.displaced = 0
+        self.reads = self.rests = self.forgotten = 0
         self.mirrored: dict[int, int] = {}
         self.closed = False
 
@@ -93,7 +93,7 @@ class MemorySource:
         return MemoryCheck(lambda: self.gone)
 
     def read(self) -> list[Slice]:
-        """Read at most `max_batch` messages of what is placed; what was placed just now is still being fetched."""
+        """Read at most `max_batch` messages of started partitions; what was started just now is still being fetched."""
         self._turn()
         self.reads += 1
         found, room = [], 0 if self._is_fetching else self._max_batch
@@ -119,19 +119,19 @@ class MemorySource:
         self._turn()
         self.rests += 1
 
-    def displace(self) -> None:
-        """Forget every place."""
-        self.displaced += 1
-        self.unplaced |= self._positions.keys()
+    def forget_positions(self) -> None:
+        """Forget every position."""
+        self.forgotten += 1
+        self.unstarted |= self._positions.keys()
         self._positions.clear()
 
-    def place(self, positions: Mapping[int, Position]) -> None:
-        """Start at these positions, where a place is wanted."""
+    def start_at(self, positions: Mapping[int, Position]) -> None:
+        """Start the unstarted partitions at these positions."""
         self._is_fetching = True
-        for partition in self.unplaced & positions.keys():
+        for partition in self.unstarted & positions.keys():
             self._evidence.expect(partition, positions[partition])
             self._positions[partition] = positions[partition].next_offset
-        self.unplaced -= positions.keys()
+        self.unstarted -= positions.keys()
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of partitions that have a leader."""
@@ -140,7 +140,7 @@ class MemorySource:
 
     def log_ends(self) -> dict[int, int | None]:
         """Return where the log of each assigned partition ends; None where the test says that it is not known yet."""
-        assigned = self._positions.keys() | self.unplaced
+        assigned = self._positions.keys() | self.unstarted
         return {p: None if p in self.unknown_ends else len(self._log.partitions[p]) for p in assigned}
 
     def unread(self) -> int:
@@ -155,14 +155,14 @@ class MemorySource:
 
     def close(self) -> None:
         """Leave the group; partitions are revoked on the way out."""
-        self.revoke([*self._positions, *self.unplaced])
+        self.revoke([*self._positions, *self.unstarted])
         self.closed = True
 
     def assign(self, partitions: Iterable[int]) -> None:
-        """Get partitions, as yet without a place."""
+        """Assign partitions, as yet without a position."""
         for partition in partitions:
             self._positions.pop(partition, None)
-            self.unplaced.add(partition)
+            self.unstarted.add(partition)
 
     def revoke(self, partitions: Iterable[int]) -> None:
         """Give partitions up after the loop was asked to finish with them."""
@@ -173,7 +173,7 @@ class MemorySource:
         """Have partitions taken away."""
         for partition in [*partitions]:
             self._positions.pop(partition, None)
-            self.unplaced.discard(partition)
+            self.unstarted.discard(partition)
 
     def _turn(self) -> None:
         assert threading.get_ident() == self._thread, "a Kafka consumer belongs to one thread"
@@ -197,8 +197,8 @@ class MemoryTables:
     topics: list[str] = field(default_factory=list)  # generation 1 first
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def places(self) -> list[Place]:
-        """Give the places of all rows, in order; a row that is there twice is there twice."""
+    def record_ids(self) -> list[RecordId]:
+        """Return the ids of all rows, in order; a row that is there twice is there twice."""
         return sorted(map(unpack, self.rows))
 
     def commit(self, batch: Batch) -> None:
@@ -271,7 +271,7 @@ class MemoryStore:
                 self.after_commit.popleft()(batch)
             return batch.rejected
 
-    def end_blockers(self) -> int:
+    def terminate_blockers(self) -> int:
         """End what holds a write up; nothing does."""
         self.end_blockers_calls += 1
         return 0

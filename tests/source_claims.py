@@ -1,4 +1,4 @@
-"""What the loop's source promises in consumer/ends.py, as claims; a subclass holds an implementation to them."""
+"""What the loop's source promises in consumer/interfaces.py, as claims; a subclass holds an implementation to them."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,7 +6,7 @@ from typing import Protocol
 import pytest
 
 from common.errors import TopicReplacedError
-from consumer.ends import Source
+from consumer.interfaces import Source
 from local.waiting import wait_until
 from store.batch import Slice
 from store.errors import RecordReplacedError
@@ -33,7 +33,7 @@ class Log(Protocol):
 
 def assigned(log: Log) -> Source:
     source = log.open()
-    wait_until(lambda: source.read() == [] and source.unplaced == {0, 1})
+    wait_until(lambda: source.read() == [] and source.unstarted == {0, 1})
     return source
 
 
@@ -61,21 +61,21 @@ class SourceClaims:
         source = assigned(log)
 
         assert [source.read() for _ in range(3)] == [[], [], []]
-        assert source.unplaced == {0, 1}
+        assert source.unstarted == {0, 1}
 
     def test_reading_starts_at_the_place(self, log: Log) -> None:
         log.send(0, 5)
         log.send(1, 5)
         source = assigned(log)
-        source.place({0: Position(3)})
+        source.start_at({0: Position(3)})
 
         assert offsets(read(source, 2)) == [3, 4]
-        assert source.unplaced == {1}
+        assert source.unstarted == {1}
 
     def test_slices_of_a_partition_follow_each_other(self, log: Log) -> None:
         """A slice that began elsewhere than the one before ended would leave a hole, or come twice."""
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         found = []
         for _ in range(3):
             log.send(0, 25)
@@ -92,9 +92,9 @@ class SourceClaims:
         """An answer of the ledger that comes late must not turn the reading back."""
         log.send(0, 5)
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         read(source, 5)
-        source.place(START)
+        source.start_at(START)
         log.send(0, 1)
 
         assert offsets(read(source, 1)) == [5]
@@ -103,19 +103,19 @@ class SourceClaims:
         """After a failure, only the ledger knows what was stored."""
         log.send(0, 5)
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         (*_, last) = read(source, 5)
-        source.displace()
+        source.forget_positions()
 
-        assert source.unplaced == {0, 1}
+        assert source.unstarted == {0, 1}
         assert not source.holds(last)
         assert source.read() == []
-        source.place({0: Position(2)})
+        source.start_at({0: Position(2)})
         assert offsets(read(source, 3)) == [2, 3, 4]
 
     def test_only_the_last_slice_of_a_partition_is_held(self, log: Log) -> None:
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         log.send(0, 5)
         (*_, first) = read(source, 5)
         assert source.holds(first)
@@ -130,7 +130,7 @@ class SourceClaims:
         log.send(0, 5)
         log.send(1, 5)
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         before = read(source, 10)
         gone = log.take_away(source)
         log.send(0, 1)
@@ -140,12 +140,12 @@ class SourceClaims:
         assert {part.partition for part in after} == {1 - gone}
         assert [part.partition for part in before if source.holds(part)] == []
         assert set(source.log_ends()) == {1 - gone}
-        assert source.unplaced == set()
+        assert source.unstarted == set()
 
     def test_rest_reads_nothing_and_loses_nothing(self, log: Log) -> None:
         """A slow database holds up the reading, not the membership."""
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         log.send(0, 5)
         read(source, 5)
         log.send(0, 5)
@@ -157,10 +157,10 @@ class SourceClaims:
     def test_record_before_the_place_is_compared_and_not_read_again(self, log: Log) -> None:
         log.send(0, 5)
         source = assigned(log)
-        source.place(START)
+        source.start_at(START)
         taken = [record for part in read(source, 5) for record in part.records][2]
-        source.displace()
-        source.place({0: Position(3, LastRecord.of(taken))})
+        source.forget_positions()
+        source.start_at({0: Position(3, LastRecord.of(taken))})
 
         assert offsets(read(source, 2)) == [3, 4]
 
@@ -168,7 +168,7 @@ class SourceClaims:
         """The log was cut and has grown again: its offsets mean other records now."""
         log.send(0, 5)
         source = assigned(log)
-        source.place({0: Position(3, LastRecord(2, 1))})
+        source.start_at({0: Position(3, LastRecord(2, 1))})
 
         with pytest.raises(RecordReplacedError):
             read(source, 2)
@@ -177,8 +177,8 @@ class SourceClaims:
         log.send(0, 5)
         source = log.open()
         assert source.log_ends() == {}
-        wait_until(lambda: source.read() == [] and source.unplaced == {0, 1})
-        source.place(START)
+        wait_until(lambda: source.read() == [] and source.unstarted == {0, 1})
+        source.start_at(START)
 
         assert source.log_ranges([0, 1]) == {0: (0, 5), 1: (0, 0)}
         wait_until(lambda: source.read() is not None and source.log_ends() == {0: 5, 1: 0})

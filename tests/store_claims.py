@@ -1,4 +1,4 @@
-"""What the loop's store promises in consumer/ends.py, as claims; a subclass holds an implementation to them."""
+"""What the loop's store promises in consumer/interfaces.py, as claims; a subclass holds an implementation to them."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ import pytest
 from common.errors import OutageError
 from common.event import MAX_FUTURE
 from common.topic_identity import TopicIdentity
-from consumer.ends import Store
+from consumer.interfaces import Store
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
 from store.position import LastRecord, Position

@@ -183,7 +183,7 @@ class Ledger(RuleBasedStateMachine):
         ended = 0
         writing.join(0.05)
         while writing.is_alive():
-            ended += other.store.end_blockers()
+            ended += other.store.terminate_blockers()
             writing.join(0.05)
         sleeper.store.go_on.set()
         sleeping.join(10)

@@ -85,7 +85,7 @@ def test_spare_consumer_is_quiet(topic: Topic, monkeypatch: pytest.MonkeyPatch) 
         for source in (owner, spare):
             closing.callback(source.close)
             source.subscribe()
-            wait_until(lambda: source.read() == [] and owner.unplaced == {0})  # noqa: B023
+            wait_until(lambda: source.read() == [] and owner.unstarted == {0})  # noqa: B023
         asked.clear()
         wait_until(lambda: spare.read() == [] and len(asked) > 2)
 

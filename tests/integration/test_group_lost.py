@@ -28,7 +28,7 @@ def source(topic: Topic) -> Iterator[KafkaSource]:
 
 def read_until_assigned(source: KafkaSource) -> bool:
     source.read()
-    return source.unplaced == {0, 1}
+    return source.unstarted == {0, 1}
 
 
 def test_member_without_partitions_after_it_had_some_begins_anew(
@@ -40,7 +40,7 @@ def test_member_without_partitions_after_it_had_some_begins_anew(
     wait_until(lambda: read_until_assigned(source))
     time.sleep(0.4)  # as long as it has partitions, nothing happens, however little is read
     source.read()
-    source._give_up(source._consumer, [TopicPartition(source.topic.name, partition) for partition in (0, 1)])  # noqa: SLF001
+    source._unassign(source._consumer, [TopicPartition(source.topic.name, partition) for partition in (0, 1)])  # noqa: SLF001
     source.read()
     time.sleep(0.4)
 

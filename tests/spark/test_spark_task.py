@@ -15,7 +15,7 @@ from common.settings import Credentials, Kafka, PostgreSQL, Settings
 from common.topic import TopicAdmin
 from common.topic_identity import TopicIdentity
 from spark.stream import Stream, ends_of
-from spark.task import Job, Outcome, store
+from spark.task import Job, PartitionOutcome, store
 from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
 from tests.memory import MemoryCheck
@@ -49,7 +49,7 @@ def job(topic: Topic, database: Database) -> Iterator[Job]:
     store.close()
 
 
-def run(job: Job, *ranges: range, sent: Sequence[Row] = SENT) -> Outcome:
+def run(job: Job, *ranges: range, sent: Sequence[Row] = SENT) -> PartitionOutcome:
     """Run a task on records of these offsets, an Arrow batch for each range."""
     parts = [
         pa.RecordBatch.from_pydict(
@@ -65,7 +65,7 @@ def run(job: Job, *ranges: range, sent: Sequence[Row] = SENT) -> Outcome:
         for offsets in ranges
     ]
     (row,) = [row for part in store(job)(iter(parts)) for row in part.to_pylist()]
-    return Outcome(**row)
+    return PartitionOutcome(**row)
 
 
 def test_task_that_runs_again_writes_nothing(job: Job, database: Database) -> None:

@@ -27,7 +27,7 @@ def test_each_message_is_stored_once_and_in_the_ledger() -> None:
     with Running(topic) as running:
         running.wait_until_stored(600)
 
-    assert running.store.tables.places() == topic.places()
+    assert running.store.tables.record_ids() == topic.record_ids()
     assert running.store.tables.next_offsets == {(1, 0): 200, (1, 1): 200, (1, 2): 200}
     assert running.source.mirrored == {0: 200, 1: 200, 2: 200}
     assert running.source.closed
@@ -43,7 +43,7 @@ def test_hostile_messages_are_quarantined_among_good_ones() -> None:
         running.wait_until(lambda: running.store.tables.next_offsets.get((1, 0)) == len(cases))
 
     stored = [line for line in logs if line["event"] == "Stored"]
-    assert running.store.tables.places() == good
+    assert running.store.tables.record_ids() == good
     assert len(running.store.tables.rejected) == len(cases) - len(good)
     assert sum(line["count"] for line in stored) == stored[-1]["total"] == len(good)
     assert sum(line["rejected"] for line in stored) == len(cases) - len(good)
@@ -62,7 +62,7 @@ def test_next_batch_is_read_while_one_is_written_and_no_more_than_one() -> None:
         running.wait_until_stored(100)
 
     assert unread == 100 - 2 * 10
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
 
 
 def test_slow_write_keeps_its_member_in_the_group_and_ends_what_blocks_it() -> None:
@@ -78,7 +78,7 @@ def test_slow_write_keeps_its_member_in_the_group_and_ends_what_blocks_it() -> N
         gate.open()
         running.wait_until_stored(100)
 
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
 
 
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
@@ -94,10 +94,10 @@ def test_failed_write_drops_the_batch_read_meanwhile(when: str) -> None:
         running.wait_until_stored(100)
 
     begins = [[part.from_offset for part in batch.slices] for batch in store.written]
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert begins[:2] == ([[0], [0]] if when == "before_commit" else [[0], [10]])
     assert store.stale == 0
-    assert running.source.displaced == 1
+    assert running.source.forgotten == 1
 
 
 @pytest.mark.parametrize("error", [None, away(), StaleOwnerError("it was overtaken", hint="Reload.")])
@@ -115,9 +115,9 @@ def test_second_writer_copies_meanwhile_and_commits_only_after_the_first(error: 
         running.wait_until_stored(100)
 
     assert stored == []
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert store.stale + second.stale == 0  # it was not the ledger that had to stop the second
-    assert running.source.displaced == bool(error)
+    assert running.source.forgotten == bool(error)
     assert second.closed
 
 
@@ -129,8 +129,8 @@ def test_overtaken_owner_reads_the_books_again() -> None:
     with capture_logs() as logs, Running(TOPIC, store=store) as running:
         running.wait_until_stored(100)
 
-    assert running.store.tables.places() == TOPIC.places()
-    assert running.source.displaced == 1
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
+    assert running.source.forgotten == 1
     assert FENCED._value.get() == fenced + 1  # noqa: SLF001
     assert [line["log_level"] for line in logs if "cannot advance" in line["event"]] == ["info"]
 
@@ -142,7 +142,7 @@ def test_two_owners_of_one_partition_store_each_message_once() -> None:
         one.wait_until_stored(100)
         other.wait_until_stored(100)
 
-    assert tables.places() == TOPIC.places()
+    assert tables.record_ids() == TOPIC.record_ids()
 
 
 def test_topic_made_again_is_read_from_its_beginning_by_a_new_member() -> None:
@@ -152,9 +152,9 @@ def test_topic_made_again_is_read_from_its_beginning_by_a_new_member() -> None:
     running = Running(TOPIC, new, store=store)
     store.after_commit.append(lambda _batch: setattr(running.source, "gone", replaced()))
     with running:
-        running.wait_until(lambda: new.places(generation=2)[-1] in store.tables.places())
+        running.wait_until(lambda: new.record_ids(generation=2)[-1] in store.tables.record_ids())
 
-    assert store.tables.places() == [(1, 0, offset) for offset in range(10)] + new.places(generation=2)
+    assert store.tables.record_ids() == [(1, 0, offset) for offset in range(10)] + new.record_ids(generation=2)
     assert [source.closed for source in running.sources] == [True, True]
 
 
@@ -183,4 +183,4 @@ def test_topic_made_again_before_the_books_were_asked_is_not_taken_for_the_old_o
         running.wait_until_stored(60)
 
     assert running.store.tables.topics == ["second"]
-    assert running.store.tables.places() == new.places(generation=1)
+    assert running.store.tables.record_ids() == new.record_ids(generation=1)

@@ -48,7 +48,7 @@ def test_database_outage_is_waited_out_with_growing_pauses(call: str) -> None:
     with Running(TOPIC, store=store) as running:
         running.wait_until_stored(100)
 
-    assert store.tables.places() == TOPIC.places()
+    assert store.tables.record_ids() == TOPIC.record_ids()
     assert max(outage.pauses_s) < 2
     # The last of them has grown to LAST_RETRY_S, give or take a half.
     assert outage.pauses_s[-1] >= TIMES_S["store.outage.LAST_RETRY_S"] / 2
@@ -118,7 +118,7 @@ def test_kafka_outage_at_the_start_and_at_an_assignment_is_waited_out() -> None:
     with capture_logs() as logs, running:
         running.wait_until_stored(100)
 
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert [line["event"] for line in logs if line["event"] in {"it is away", "recovered"}] == [
         "it is away", "recovered", "it is away", "recovered",
     ]  # fmt: skip
@@ -141,7 +141,7 @@ def test_mistake_of_a_consumer_that_has_worked_is_waited_out(call: str) -> None:
     with capture_logs() as logs, running:
         running.wait_until_stored(100)
 
-    assert store.tables.places() == TOPIC.places()
+    assert store.tables.record_ids() == TOPIC.record_ids()
     assert [line["event"] for line in logs].count(MISTAKE.message) == 1
 
 
@@ -158,7 +158,7 @@ def test_mistake_of_a_broker_while_a_write_hangs_is_waited_out() -> None:
         gate.open()
         running.wait_until_stored(100)
 
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert {MISTAKE.message, REFUSAL.message} <= {line["event"] for line in logs}
 
 
@@ -185,7 +185,7 @@ def test_partition_without_a_leader_does_not_keep_the_others_from_being_read() -
     with capture_logs() as logs, running:
         running.wait_until_stored(50)
         running.wait_for_polls()
-        noted, stored = running.health.noted, running.store.tables.places()
+        noted, stored = running.health.noted, running.store.tables.record_ids()
         running.wait_for_polls()
         unwell = running.health.noted == noted
         running.source.leaderless.clear()
@@ -193,7 +193,7 @@ def test_partition_without_a_leader_does_not_keep_the_others_from_being_read() -
 
     assert stored == [(1, 1, offset) for offset in range(50)]
     assert unwell
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
         "cannot read heartbeats[0]: no leader answers for it"
     ]

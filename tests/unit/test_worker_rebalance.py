@@ -61,7 +61,7 @@ def test_revoke_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
         running.wait_until_stored(100)
 
     assert 0.05 <= took_s[0] < 2
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
 
 
 @pytest.mark.parametrize("how", ["revoke", "lose"])
@@ -96,7 +96,7 @@ def test_batch_of_a_partition_that_left_and_came_back_is_read_again() -> None:
         gate.open()
         running.wait_until_stored(100)
 
-    assert running.store.tables.places() == TOPIC.places()
+    assert running.store.tables.record_ids() == TOPIC.record_ids()
     assert store.stale == 0
 
 
@@ -138,9 +138,9 @@ def test_slow_write_and_rebalance_at_the_end_of_the_input_leave_nothing_unstored
         running.wait_until(lambda: all(store.tables.next_offsets[1, p] == len(topic.partitions[p]) for p in kept))
         running.wait_for_polls()
 
-    stored = store.tables.places()
+    stored = store.tables.record_ids()
     assert len(stored) == len(set(stored))
-    assert [place for place in stored if place[1] in kept] == [place for place in topic.places() if place[1] in kept]
+    assert [row for row in stored if row[1] in kept] == [row for row in topic.record_ids() if row[1] in kept]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -172,5 +172,5 @@ def test_no_mixture_of_faults_and_rebalances_stores_a_message_twice_or_never(
         running.wait_until(lambda: not running.source.turns)
         running.wait_until_stored(100)
 
-    assert store.tables.places() == TOPIC.places()
+    assert store.tables.record_ids() == TOPIC.record_ids()
     assert store.tables.next_offsets == {(1, 0): 50, (1, 1): 50}

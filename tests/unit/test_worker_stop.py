@@ -28,7 +28,7 @@ def test_stop_waits_for_the_write_under_way() -> None:
         gate.open()
 
     assert not ended_early
-    assert store.tables.places() == [(1, 0, offset) for offset in range(10)]
+    assert store.tables.record_ids() == [(1, 0, offset) for offset in range(10)]
     assert running.source.mirrored == {0: 10}
     assert running.source.closed
     assert store.closed

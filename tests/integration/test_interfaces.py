@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from common.settings import Consumer, Kafka, Settings
-from consumer.ends import Source
+from consumer.interfaces import Source
 from consumer.kafka_consumer import KafkaSource
 from local.waiting import wait_until
 from store.postgres import PostgresStore
-from tests.memory import Place
+from tests.memory import RecordId
 from tests.pipeline import Database, Topic
 from tests.records import GOOD
 from tests.source_claims import SourceClaims
@@ -67,10 +67,10 @@ class PostgresTables:
         self.opened.append(open_store(PostgresStore, self._database, Consumer(retention_days=0)))
         return self.opened[-1]
 
-    def rows(self) -> list[Place]:
+    def rows(self) -> list[RecordId]:
         return self._database.query(f"{PLACES} heartbeats ORDER BY id")
 
-    def rejected(self) -> list[Place]:
+    def rejected(self) -> list[RecordId]:
         return self._database.query(f"{PLACES} rejected_heartbeats ORDER BY id")
 
 

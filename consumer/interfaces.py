@@ -20,11 +20,11 @@ class Source(Protocol):
     """
     One session in the consumer group. One thread uses it; partitions come and go only during calls.
 
-    An assigned partition is unplaced until `place` says where to read it. `topic` is known after `subscribe`.
+    An assigned partition is unstarted until `start_at` says where to read it. `topic` is known after `subscribe`.
     """
 
     topic: TopicIdentity
-    unplaced: set[int]
+    unstarted: set[int]
 
     @property
     def stuck(self) -> set[int]:
@@ -57,21 +57,21 @@ class Source(Protocol):
         """
 
     def holds(self, part: Slice) -> bool:
-        """Return whether a slice is still the last that was read of its partition, which was not displaced since."""
+        """Return whether a slice is still the last that was read of its partition, whose position was not forgotten."""
 
     def rest(self) -> None:
         """Stay in the group without reading; the next `read` goes on where the last one ended. Raises as `read`."""
 
-    def displace(self) -> None:
-        """Forget where each partition goes on: all become unplaced."""
+    def forget_positions(self) -> None:
+        """Forget the position of each partition: all become unstarted."""
 
-    def place(self, positions: Mapping[int, Position]) -> None:
+    def start_at(self, positions: Mapping[int, Position]) -> None:
         """
         Start reading partitions.
 
         Args:
             positions: By partition, the next offset and the record before it, which is compared with Kafka's and not
-                returned again. Partitions that are not unplaced are ignored.
+                returned again. Partitions that are not unstarted are ignored.
         """
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
@@ -95,7 +95,7 @@ class Source(Protocol):
 
 
 class Store(Protocol):
-    """One session with the database, used by one thread at a time; `end_blockers` may be called from any."""
+    """One session with the database, used by one thread at a time; `terminate_blockers` may be called from any."""
 
     def positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
@@ -131,7 +131,7 @@ class Store(Protocol):
             HeartbeatError: What `check` raises; nothing was stored.
         """
 
-    def end_blockers(self) -> int:
+    def terminate_blockers(self) -> int:
         """Terminate stalled sessions that block this one; return how many."""
 
     def close(self) -> None:

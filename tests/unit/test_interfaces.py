@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic, Place
+from tests.memory import MemorySource, MemoryStore, MemoryTables, MemoryTopic, RecordId
 from tests.records import MemoryRecord
 from tests.source_claims import SourceClaims
 from tests.store_claims import StoreClaims
@@ -43,10 +43,10 @@ class Tables:
     def open(self) -> MemoryStore:
         return MemoryStore(self._tables)
 
-    def rows(self) -> list[Place]:
-        return self._tables.places()
+    def rows(self) -> list[RecordId]:
+        return self._tables.record_ids()
 
-    def rejected(self) -> list[Place]:
+    def rejected(self) -> list[RecordId]:
         return [(1, one.record.partition(), one.record.offset()) for one in self._tables.rejected]
 
 
