@@ -150,5 +150,5 @@ def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> 
     except HeartbeatError as error:
         if not structlog.is_configured():  # the settings that say how to log are what is wrong
             configure_logging(Logging(), service=service, out=out)
-        structlog.get_logger().error(error.message, hint=error.hint)
+        structlog.get_logger().error("failed", error=error.message, hint=error.hint)
         return error.exit_code

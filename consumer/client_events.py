@@ -94,4 +94,6 @@ class ClientEvents:
             elif isinstance(found, (ConfigError, RefusedError)):
                 self.refusal = found
             else:
-                structlog.get_logger().warning(found.message, hint=found.hint)
+                structlog.get_logger().warning(
+                    "server unavailable", server="kafka", error=found.message, hint=found.hint
+                )

@@ -1,4 +1,4 @@
-"""One server's outages: reported at their begin, at a change of cause and every ten seconds; retried ever later."""
+"""One server's outages: logged at the start, at a new cause and every ten seconds; retried after growing pauses."""
 
 import random
 import time
@@ -19,7 +19,7 @@ class Outage:
     Whether a server is away, since when, and when to try it again.
 
     Args:
-        server: Its name in the metric `heartbeat_consumer_retries_total`.
+        server: Its name in the log and in the metric `heartbeat_consumer_retries_total`.
     """
 
     def __init__(self, server: str) -> None:
@@ -54,11 +54,18 @@ class Outage:
         elif self._error.message == error.message and now - self._told < REPEAT_S:
             return
         self._error, self._told = error, now
-        structlog.get_logger().warning(error.message, hint=error.hint, waiting_s=round(now - self._began))
+        structlog.get_logger().warning(
+            "server unavailable",
+            server=self._server,
+            error=error.message,
+            hint=error.hint,
+            waiting_s=round(now - self._began),
+        )
 
     def note_success(self) -> None:
         """Note that the server works, and log it if it was away."""
         self._retry_s = FIRST_RETRY_S
         if self._error is not None:
-            structlog.get_logger().info("recovered", after_s=round(time.monotonic() - self._began, 1))
+            after_s = round(time.monotonic() - self._began, 1)
+            structlog.get_logger().info("recovered", server=self._server, after_s=after_s)
             self._error = None

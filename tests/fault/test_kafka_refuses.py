@@ -202,7 +202,7 @@ def test_outage_is_told_while_nobody_waits_for_an_answer_but_an_idle_connection_
 
     def warned() -> list[str]:
         topic.serve("read topic heartbeats")
-        return [line["event"] for line in said if line["log_level"] == "warning"]
+        return [line["error"] for line in said if line["log_level"] == "warning"]
 
     with capture_logs() as said:
         topic._complaints.note(KafkaError(KafkaError._ALL_BROKERS_DOWN))  # noqa: SLF001 - as of one that was closed

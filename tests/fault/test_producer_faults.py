@@ -192,7 +192,7 @@ def test_fatal_client_error_ends_in_one_line(start: StartService, topic: Topic) 
     assert producer.wait() == 1
     assert "Traceback" not in producer.text()
     *_, last = producer.events()
-    assert last["event"].startswith(f"cannot continue sending to {topic.name}: ")
+    assert last["error"].startswith(f"cannot continue sending to {topic.name}: ")
     assert last["hint"]
     assert last_words(producer)["undelivered"] > 0
     assert last_words(producer)["sent"] == sum(topic.ends().values()) == 0

@@ -53,7 +53,7 @@ def test_ctrl_c_in_replay_is_one_line_that_says_how_far_it_was(
 
     (event,) = command.events()
     assert len(command.text().splitlines()) == 1
-    assert event["event"] == "replay stopped: 0 messages moved to heartbeats so far"
+    assert event["error"] == "replay stopped: 0 messages moved to heartbeats so far"
     assert start("consumer", "verify", "--full").wait() == 0
 
 
@@ -65,7 +65,7 @@ def test_ctrl_c_in_verify_is_one_line(start: StartService, topic: Topic, databas
 
     (event,) = command.events()
     assert len(command.text().splitlines()) == 1
-    assert event["event"] == "stopped by Ctrl-C"
+    assert event["error"] == "stopped by Ctrl-C"
 
 
 def test_verify_without_a_broker_says_so_in_one_line(start: StartService) -> None:
@@ -75,7 +75,7 @@ def test_verify_without_a_broker_says_so_in_one_line(start: StartService) -> Non
     assert command.wait() == 1
     (event,) = command.events()
     assert len(command.text().splitlines()) == 1
-    assert "cannot look up topic" in event["event"]
+    assert "cannot look up topic" in event["error"]
     assert "BOOTSTRAP_SERVERS" in event["hint"]
 
 
@@ -87,7 +87,7 @@ def test_commands_without_a_database_say_so_in_one_line(command: str, start: Sta
     assert process.wait() == 1
     (event,) = process.events()
     assert len(process.text().splitlines()) == 1
-    assert "refused" in event["event"]
+    assert "refused" in event["error"]
     assert "retry" not in event["hint"]
 
 

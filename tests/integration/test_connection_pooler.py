@@ -100,7 +100,7 @@ def test_pooling_that_shares_sessions_is_refused(
 
     assert service.wait() == 2
     (error,) = [event for event in service.events() if event["level"] == "error"]
-    assert "cannot use the connection pooler" in error["event"]
+    assert "cannot use the connection pooler" in error["error"]
     assert "session pooling" in error["hint"]
     assert "Traceback" not in service.text()
     with psycopg.connect(database.conninfo, port=port, autocommit=True) as other:

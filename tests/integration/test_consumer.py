@@ -218,7 +218,7 @@ def test_verify_finds_a_row_that_is_missing_and_one_that_is_there_twice(
     database.query("DELETE FROM heartbeats WHERE id = (SELECT max(id) FROM heartbeats)")
     missing = start("consumer", "verify", "--full")
     assert missing.wait() == 1
-    assert "DO NOT balance" in missing.text()
+    assert "DOES NOT balance" in missing.text()
 
     database.query(
         'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate)'

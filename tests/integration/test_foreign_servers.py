@@ -94,7 +94,7 @@ def test_row_level_security_is_named_with_its_table(
 
     assert consumer.wait() == 2
     (error,) = [event for event in consumer.events() if event["level"] == "error"]
-    assert f"row level security hides {table} from {named.consumer}" in error["event"]
+    assert f"row level security hides {table} from {named.consumer}" in error["error"]
     assert "Traceback" not in consumer.text()
 
 

@@ -63,7 +63,7 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert told["log_level"] == "warning"
-    assert told["event"].endswith("the group has no coordinator")
+    assert told["error"].endswith("the group has no coordinator")
     assert "__consumer_offsets" in told["hint"]
 
 

@@ -26,7 +26,7 @@ def free_port() -> int:
 def said(service: Service) -> list[str]:
     """Every complaint with its hint; none may be a traceback, none may hold the password."""
     assert "Traceback" not in service.text()
-    return [event["event"] for event in service.events() if "hint" in event]
+    return [event.get("error", "") for event in service.events() if "hint" in event]
 
 
 def test_wrong_password_ends_the_consumer_with_a_hint(start: StartService, topic: Topic) -> None:

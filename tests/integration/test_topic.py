@@ -71,6 +71,7 @@ def test_existing_topic_is_compared_with_the_settings_once(topic: pipeline.Topic
     with capture_logs() as said:
         state = ensure_topic(kafka, StopFlag())
 
+    assert {line["event"] for line in said} == {"topic differs from the settings"}
     assert [line["difference"].removeprefix(f"topic {topic.name} has ").partition(",")[0] for line in said] == [
         "2 partitions",
         "cleanup.policy=compact",

@@ -203,7 +203,7 @@ def test_mistakes_end_spark_with_a_hint_before_it_starts(start_spark: StartSpark
     spark = start_spark(POSTGRESQL_PASSWORD="hunter2")
 
     assert spark.wait() == 2
-    assert [event["hint"] for event in spark.events() if "password authentication failed" in event["event"]]
+    assert [event["hint"] for event in spark.events() if "password authentication failed" in event.get("error", "")]
     assert "hunter2" not in spark.text()
 
 

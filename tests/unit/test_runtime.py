@@ -232,26 +232,27 @@ def test_error_becomes_one_line_with_its_hint_and_its_exit_code(
     line = json.loads(output)
 
     assert process.returncode == code
-    assert (line["event"], line["hint"], line["level"]) == ("cannot do it: 1", "Do it.", "error")
+    assert (line["event"], line["error"], line["hint"]) == ("failed", "cannot do it: 1", "Do it.")
+    assert line["level"] == "error"
     assert line["service"] == "producer"
     assert errors == ""
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "event"),
+    ("error", "code", "message"),
     [
         ("ConfigError", 2, "cannot do it: 1"),
         ("Ctrl-C", 130, "stopped by Ctrl-C"),
     ],
 )
-def test_ending_of_a_command_is_one_line_on_stderr(start: Start, error: str, code: int, event: str) -> None:
+def test_ending_of_a_command_is_one_line_on_stderr(start: Start, error: str, code: int, message: str) -> None:
     """What it prints is for other programs; a person who stops it has found no defect."""
     process = start(ENDS, error, "a command")
     output, errors = process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == code
     assert output == ""
-    assert json.loads(errors)["event"] == event
+    assert json.loads(errors)["error"] == message
 
 
 def test_return_value_is_the_exit_code(start: Start) -> None:

@@ -96,7 +96,7 @@ def test_failure_is_told_once_for_each_cause_and_its_end_once(clock: Clock) -> N
             run_due(Step("gate", 0.0, lambda: Done.ALL), plan, threading.Event())
             clock.now_s += 5
 
-    assert [(log["event"], log.get("reason"), log["log_level"]) for log in logs] == [
+    assert [(log["event"], log.get("error"), log["log_level"]) for log in logs] == [
         ("maintenance failed", "full", "warning"),
         ("maintenance failed", "locked", "warning"),
         ("maintenance recovered", None, "info"),
