@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Final, NoReturn
 
-# What argparse says before it repeats an argument.
+# argparse's words before it repeats an argument.
 _REPEATS: Final = re.compile(
     r"(unrecognized arguments|invalid choice|ambiguous option|ignored explicit argument).*?(?= \(choose from|$)",
     re.DOTALL,
@@ -13,7 +13,7 @@ _REPEATS: Final = re.compile(
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors do not repeat an argument, which may be a password: they reach the container's log."""
+    """A parser whose errors never repeat an argument: it may be a password, and errors reach the container's log."""
 
     def error(self, message: str) -> NoReturn:
         """Exit with code 2."""
@@ -21,7 +21,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def service_parser(program: str, description: str) -> Parser:
-    """Return the parser that every service begins with."""
+    """Return a parser with the options of every service."""
     parser = Parser(prog=program, description=description)
     parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
     return parser

@@ -1,7 +1,7 @@
 """
-The errors a person may see: one line that says what was tried, one HINT line that says what to do.
+The errors that a person may see: one line that says what was tried, one HINT line that says what to do.
 
-Everything raised on purpose derives from `HeartbeatError`; the exit code belongs to the class.
+Every error that is raised on purpose derives from `HeartbeatError`. Its class has the exit code.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from common.text import visible
 
 class HeartbeatError(Exception):
     """
-    Something went wrong that a person can do something about.
+    Base class of errors that a person can act on.
 
     Args:
         message: Lower case, what was tried and the values, no full stop.
@@ -31,39 +31,39 @@ class HeartbeatError(Exception):
 
 
 class ConfigError(HeartbeatError):
-    """A setting, a credential or a name is wrong: waiting does not heal it."""
+    """A setting, a credential or a name is wrong. Retrying does not help."""
 
     exit_code = 2
 
 
 class OutageError(HeartbeatError):
-    """Kafka or PostgreSQL cannot be used now; the same step may succeed later, so it is waited out."""
+    """Kafka or PostgreSQL cannot be used now. A retry may succeed later."""
 
 
 class RefusedError(OutageError):
     """
-    A server refuses who we are or what we may do.
+    A server rejects our login, certificate or rights.
 
-    At a service's start that is a person's mistake and ends the service. Later, a password or a certificate may be
-    about to be changed, so it is waited out like every outage.
+    At a service's start this is an operator's mistake, and the service stops. Later, a password or a certificate may be
+    about to change, so the step is retried as in any outage.
     """
 
     exit_code = 2
 
 
 class LedgerError(HeartbeatError):
-    """Kafka and the ledger contradict each other: going on could lose or repeat heartbeats, so the service stops."""
+    """Kafka, the ledger and the rows contradict each other. Continuing could lose or repeat heartbeats."""
 
     exit_code = 3
 
 
 class TopicReplacedError(HeartbeatError):
-    """The topic was deleted, or made again under the same name: what was read belongs to the old one."""
+    """The topic was deleted or re-created: what was read belongs to the old one."""
 
 
 class NoLeaderError(OutageError):
     """
-    Partitions cannot be read, since no broker leads them now; the others can.
+    Some partitions have no leader and cannot be read. The others can.
 
     Args:
         topic: Its name.
@@ -73,16 +73,16 @@ class NoLeaderError(OutageError):
     def __init__(self, topic: str, partitions: Iterable[int]) -> None:
         super().__init__(
             f"cannot read {topic}[{', '.join(map(str, sorted(partitions)))}]: no leader answers for it",
-            hint="The other partitions are read meanwhile; start or repair the broker that holds these.",
+            hint="Start or repair the broker that holds them. The other partitions are read meanwhile.",
         )
 
 
 class StoppedError(HeartbeatError):
-    """A person pressed Ctrl-C before a command was through."""
+    """A person pressed Ctrl-C before a command had finished."""
 
     exit_code = 130  # 128 + SIGINT, as shells have it
 
 
 def one_line(error: BaseException) -> str:
-    """Return the first line of an error's text, without secrets: drivers append whole paragraphs."""
+    """Return the first line of an error's text, without secrets. Drivers append whole paragraphs."""
     return without_secrets(next(iter(str(error).strip().splitlines()), type(error).__name__))

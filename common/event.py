@@ -1,8 +1,8 @@
 """
 The event contract: one heart rate of one customer, as JSON in Kafka.
 
-The limits are defined here once; the producer, the validation and the tests read them from here, and
-`docs/event.schema.json` is held equal to `json_schema()` by a test.
+The producer, the validation and the tests take the limits from here. A test keeps `docs/event.schema.json` equal to
+`json_schema()`.
 """
 
 from datetime import timedelta
@@ -17,7 +17,7 @@ GENERATED_BPM: Final = range(50, 121)  # the producer's
 MAX_FUTURE: Final = timedelta(minutes=5)  # how far senders' clocks may run ahead of the broker's; a setting's default
 # Of one payload. Arbitrary, and far above any event: a compressed batch of 256 KiB may unpack to a payload of 270 MB.
 MAX_EVENT_BYTES: Final = 16 * 1024**2
-# Objects and arrays inside each other, the event itself included; arbitrary, and less than where any parser gives up.
+# Objects and arrays inside each other, with the event itself; arbitrary, and below the limit of every parser.
 MAX_NESTING: Final = 201
 
 # RFC 3339, section 5.6, with `T` and `Z` in upper case, without leap seconds. [0-9], for \d matches other scripts.
@@ -29,12 +29,12 @@ CUSTOMER_ID_PATTERN: Final = r"^[^\u0000]*$"  # PostgreSQL's text cannot hold NU
 
 
 def customer_id(number: int) -> str:
-    """Name customer `number` (from 1): `CUST-000001`; numbers over six digits are simply longer."""
+    """Return the id of customer `number` (from 1): `CUST-000001`. Numbers of more than six digits make it longer."""
     return f"CUST-{number:06d}"
 
 
 def json_schema() -> dict[str, Any]:
-    """Describe a valid event as JSON Schema (draft 2020-12), as far as a schema can: calendar and clock it cannot."""
+    """Return a valid event's JSON Schema (draft 2020-12). It cannot express the rules of calendar and clock."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Heartbeat",

@@ -1,4 +1,4 @@
-"""What every Kafka client here has in common: its options, its log, and what its errors mean."""
+"""What all Kafka clients share: options, log, and the meaning of errors."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ from common.errors import ConfigError, HeartbeatError, OutageError, RefusedError
 from common.secrets import without_secrets
 from common.settings import Kafka, Options
 
-# Waiting does not heal these; anything unlisted is an outage.
+# Retrying does not help with these. Any other error is an outage.
 MISTAKES: Final = {
     KafkaError._INVALID_ARG,  # noqa: SLF001 - the library's public names for its own codes begin so
     KafkaError._UNSUPPORTED_FEATURE,  # noqa: SLF001
@@ -22,7 +22,7 @@ MISTAKES: Final = {
     KafkaError.POLICY_VIOLATION,
     KafkaError.UNSUPPORTED_VERSION,
 }
-# The broker refuses us, or we do not trust it.
+# The broker rejects us, or we do not trust its certificate.
 REFUSALS: Final = {
     KafkaError._AUTHENTICATION,  # noqa: SLF001
     KafkaError._SSL,  # noqa: SLF001
@@ -32,16 +32,16 @@ REFUSALS: Final = {
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 }
-REFUSED_IN_A_ROW: Final = 3  # a broker that is just starting or stopping may refuse a connection once
-# A consumer's client carries on by itself; its loop sees that nothing arrives.
+REFUSED_IN_A_ROW: Final = 3  # a broker that is starting or stopping may reject a connection once
+# A consumer's client retries these by itself; the loop sees that no record arrives.
 TRANSIENT: Final = {
     KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
     KafkaError._TRANSPORT,  # noqa: SLF001
     KafkaError._RESOLVE,  # noqa: SLF001
     KafkaError._TIMED_OUT,  # noqa: SLF001
-    KafkaError._FATAL,  # noqa: SLF001 - told apart by is_fatal
+    KafkaError._FATAL,  # noqa: SLF001 - is_fatal recognizes it
 }
-# The offset to read is not, or no more, in the log.
+# The log does not hold the offset to read, or no longer.
 OFFSET_LOST: Final = {
     KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001
     KafkaError.OFFSET_OUT_OF_RANGE,
@@ -57,7 +57,7 @@ CORRECT: Final = (
 
 
 class _ToStructlog(logging.Handler):
-    """librdkafka's own log, at debug level: what matters of it reaches us as errors."""
+    """Writes librdkafka's log at debug level: its errors reach us in other ways."""
 
     def emit(self, record: logging.LogRecord) -> None:
         structlog.get_logger().debug("librdkafka", text=without_secrets(record.getMessage()))
@@ -65,73 +65,73 @@ class _ToStructlog(logging.Handler):
 
 class Complaints:
     """
-    Keep what a client says of its connections: a request that fails only says that it timed out.
+    Keeps what a client reports about its connections: a failed request says only that it timed out.
 
-    A client reports only while it is polled, and keeps what it has not reported in memory. So each client is polled all
-    the time, used or not. This object is the client's logger, and its `note` is the client's `error_cb`.
+    A client reports only while it is polled, and keeps unreported events in memory. So every client must be polled all
+    the time. This object is the client's logger, and its `note` is the client's `error_cb`.
     """
 
     def __init__(self) -> None:
-        self.last = ""  # why a connection failed; empty since something worked
-        self._all_down = False  # said once, at the beginning of an outage
+        self.last = ""  # why a connection failed; empty after a success
+        self._all_down = False  # reported once, when an outage starts
         self._is_new = False
         self._refused: Counter[str] = Counter()
 
     @property
     def is_refused(self) -> bool:
-        """Return whether a broker keeps rejecting us."""
+        """Return whether a broker has rejected us several times in a row."""
         return max(self._refused.values(), default=0) >= REFUSED_IN_A_ROW
 
     def fails_again(self) -> bool:
-        """Return whether no broker can be reached, and a connection has failed since the last call."""
+        """Return whether no broker can be reached and a connection has failed since the last call."""
         is_new, self._is_new = self._is_new, False
         return self._all_down and is_new
 
     def clear(self) -> None:
-        """Forget everything: something has worked."""
+        """Forget everything, after a success."""
         self.last, self._all_down = "", False
         self._refused.clear()
 
     def note(self, error: KafkaError) -> None:
-        """Take an error that belongs to no request."""
+        """Note an error that belongs to no request."""
         self._is_new = True
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001
             self._all_down = True
-            return  # the log has said why
+            return  # the log has the cause
         self.last = _plain(error.str())
         broker = self.last.partition(": ")[0]
-        if error.code() in REFUSALS and "Local: " not in self.last:  # that is a lost connection's
+        if error.code() in REFUSALS and "Local: " not in self.last:  # "Local": the connection was lost
             self._refused[broker] += 1
         else:
             self._refused.pop(broker, None)
 
     def log(self, level: int, form: str, facility: str, client: str, text: str) -> None:
-        """Take a line of the client's log: some connections end with nothing else."""
+        """Write a line of the client's log, and note it: some lost connections are reported nowhere else."""
         client_log().log(level, form, facility, client, text)
         if facility == "FAIL":
             self.last = _plain(text)
 
 
 def _plain(text: str) -> str:
-    """Leave out what differs from one attempt to the next, so that the same cause gives the same text."""
+    """Return the text without what differs between attempts, so that the same cause has the same words."""
     return re.sub(r"^\[thrd:\S*\]: | \(after \d+ms in state \w+\)", "", " ".join(without_secrets(text).split()))
 
 
 def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
     """
-    Put a client's options together.
+    Return a client's options.
 
     Args:
-        kafka: The section; its `librdkafka` options hold for every client.
-        own: What the service sets.
-        given: The service's own `librdkafka` section, which goes over everything.
+        kafka: The section; its `librdkafka` options apply to every client.
+        own: The options of the service.
+        given: The service's `librdkafka` section, which overrides all others.
     """
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
         "client.id": f"heartbeat-{socket.gethostname()}",  # in compose, the container's id
-        "reconnect.backoff.max.ms": 2000,  # 10 s by default: a broker that is back should be found at once
-        # 5 min by default. New partitions are seen within seconds, and so is the loss of the broker that a client takes
-        # for the controller: until then, it could not ask for the topic's id.
+        "reconnect.backoff.max.ms": 2000,  # 10 s by default; a broker that is back should be found at once
+        # 5 min by default. The client sees new partitions within seconds, and a lost controller, too: without a
+        # controller, it cannot ask for the topic's id.
         "topic.metadata.refresh.interval.ms": 10_000,
         **own,
         **kafka.librdkafka,
@@ -140,7 +140,7 @@ def client_options(kafka: Kafka, own: Options, given: Options) -> Options:
 
 
 def client_log() -> logging.Logger:
-    """Return the logger that every client gets, so that it writes nothing to stderr."""
+    """Return the logger of every client. Without it, librdkafka writes to stderr."""
     log = logging.getLogger("librdkafka")
     if not log.handlers:
         log.addHandler(_ToStructlog())
@@ -153,15 +153,15 @@ def explain(
     error: KafkaError | KafkaException, kafka: Kafka, tried: str, complaints: Complaints | None = None
 ) -> HeartbeatError:
     """
-    Turn a Kafka error into one for people.
+    Return our error for one of Kafka's.
 
     Args:
-        error: As the client gave it.
-        kafka: Where we tried.
-        tried: What we tried, as in `cannot <tried>`.
-        complaints: What the client said of its connections.
+        error: The client's error.
+        kafka: The address.
+        tried: What was tried, as in `cannot <tried>`.
+        complaints: What the client reported about its connections.
     Returns:
-        A `ConfigError` where waiting is no use, a `RefusedError` where the broker refuses us, else an `OutageError`.
+        A `ConfigError` if retrying is no use, a `RefusedError` if the broker rejects us, otherwise an `OutageError`.
     """
     cause = error.args[0] if isinstance(error, KafkaException) else error
     code = cause.code() if isinstance(cause, KafkaError) else 0
@@ -181,5 +181,5 @@ def explain(
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Return whether this error ends the client for good."""
+    """Return whether the client cannot continue after this error."""
     return error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Where the logs of partitions begin and end, and the offsets that Kafka shows for the group."""
+"""The first and last offsets of partitions' logs, and the offsets that Kafka shows for the group."""
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -21,7 +21,7 @@ class LogOffsets:
 
     Args:
         consumer: The client that reads.
-        admin: The topic's administration, which can ask without waiting.
+        admin: Asks without waiting.
         kafka: Address and topic.
     """
 
@@ -33,9 +33,9 @@ class LogOffsets:
 
     def ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """
-        Return the first offset each partition holds and the one its next record will get.
+        Return the first offset that each partition holds, and the offset of its next record.
 
-        Partitions whose leader does not answer are left out: they must not hold up the others.
+        Partitions whose leader does not answer are left out, so that the others do not wait for them.
 
         Raises:
             OutageError, ConfigError: The broker does not answer at all.
@@ -45,11 +45,11 @@ class LogOffsets:
 
     def ends(self, fetched: Collection[int], waiting: Collection[int]) -> dict[int, int | None]:
         """
-        Return where partitions' logs end, as last known; None where it is not known yet.
+        Return the ends of partitions' logs, as last known; None: not known yet.
 
         Args:
-            fetched: Partitions that are being read; the last fetch tells.
-            waiting: Others. The brokers are asked about once for each call, and the answer is not waited for.
+            fetched: Partitions that are being read: the last fetch has the end.
+            waiting: Other partitions. Each call asks the brokers again, and does not wait for the answer.
         """
         for partition in fetched:
             _, end = self._consumer.get_watermark_offsets(TopicPartition(self._kafka.topic, partition), cached=True)
@@ -69,7 +69,7 @@ class LogOffsets:
             structlog.get_logger().debug("offsets not shown to Kafka", error=str(error))
 
     def wake(self, partitions: Iterable[int]) -> None:
-        """Ask the leaders for anything: librdkafka looks for resumed partitions twice a second, and at any answer."""
+        """Send the leaders a request: librdkafka notices resumed partitions at any answer, otherwise after 0.5 s."""
         asked = [TopicPartition(self._kafka.topic, partition, OFFSET_END) for partition in partitions]
         with suppress(KafkaException):
             self._consumer.offsets_for_times(asked, timeout=WAKE_S)

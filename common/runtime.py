@@ -1,4 +1,4 @@
-"""What a service's `__main__` needs: signals, logging, metrics, and an exit code for every ending."""
+"""What a service's `__main__` needs: signals, logging, metrics and exit codes."""
 
 import gc
 import logging
@@ -21,10 +21,10 @@ from common.text import visible
 
 class StopFlag:
     """
-    Set by the first SIGTERM or Ctrl-C; the second one ends the process at once.
+    A flag that the first SIGTERM or Ctrl-C sets. The second one kills the process.
 
-    A plain attribute and a pipe: a handler that takes a lock (`threading.Event.set` does) can deadlock
-    with the very code it interrupted.
+    It is an attribute and a pipe. A signal handler that takes a lock, as `threading.Event.set` does, can deadlock with
+    the code that it interrupts.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class StopFlag:
         return self._set
 
     def listen(self) -> None:
-        """Let SIGTERM and SIGINT set the flag, once."""
+        """Set the flag at the first SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._heard)
 
@@ -61,12 +61,12 @@ class StopFlag:
 
 def configure_logging(settings: Logging, *, service: str, out: TextIO | None = None) -> None:
     """
-    Send events to `out`: readable on a terminal, one JSON object a line otherwise, unless the settings say.
+    Write log events to `out`: readable text on a terminal, otherwise one JSON object a line.
 
     Args:
-        settings: Format and level.
-        service: Named in each line.
-        out: stdout if it is not given. A command whose results are on stdout logs to stderr.
+        settings: Format, which may override this, and level.
+        service: Its name in each line.
+        out: By default stdout. A command whose results go to stdout logs to stderr.
     """
     out = out or sys.stdout
     readable = settings.format == "console" or (settings.format == "auto" and out.isatty())
@@ -89,7 +89,7 @@ def configure_logging(settings: Logging, *, service: str, out: TextIO | None = N
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape what a terminal would obey; other values than strings are shown by `repr`, which does so, too."""
+    """Escape control characters in strings. Other values are shown by `repr`, which escapes them, too."""
     return {
         name: visible(value, keep="\n" if name == "exception" else "") if isinstance(value, str) else value
         for name, value in event.items()
@@ -98,17 +98,17 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def begin(service: str, log: Logging, own: Producer | Consumer, section: str) -> tuple[StopFlag, telemetry.Health]:
     """
-    Begin to log, to listen to signals and to answer on the metrics' port.
+    Start logging, signal handling and the metrics server.
 
     Args:
-        service: The name in every line of the log.
-        log: How to log.
-        own: The section of the settings that names the port.
+        service: Its name in each line of the log.
+        log: Format and level.
+        own: The section of the settings that has the port.
         section: Its name, for the error.
     Returns:
-        When to stop, and what to notify of progress.
+        The stop flag, and the health that `/healthz` reports.
     Raises:
-        ConfigError: The port is taken or the address is not ours.
+        ConfigError: The port is taken, or the address is not this machine's.
     """
     configure_logging(log, service=service)
     stop, health = StopFlag(), telemetry.Health()
@@ -119,11 +119,10 @@ def begin(service: str, log: Logging, own: Producer | Consumer, section: str) ->
 
 def prepare_for_batches() -> None:
     """
-    Set Python up for batches of ten thousand messages and a thread for each of them.
+    Tune Python for batches of ten thousand messages, each written by its own thread.
 
-    By default the garbage collector goes through every message that waits each time 700 more are made, for a quarter of
-    our CPU time, and finds nothing. And a writer whose socket has room again waits 5 ms for Python's lock. Figures:
-    docs/performance.md.
+    By default the garbage collector scans all waiting messages after every 700 new ones, which takes a quarter of the
+    CPU time and finds nothing. And a writer thread waits up to 5 ms for the interpreter. Figures: docs/performance.md.
     """
     gc.freeze()
     gc.set_threshold(100_000)
@@ -132,23 +131,23 @@ def prepare_for_batches() -> None:
 
 def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> int:
     """
-    Run a service or a command and turn its ending into an exit code.
+    Run a service or a command, and return its exit code.
 
     Args:
-        service: Named in each line of the log.
-        main: What to run.
-        out: Where to log to if `main` fails before it has configured the log.
+        service: Its name in each line of the log.
+        main: The service or command.
+        out: Where to log if `main` fails before it has configured the log.
     Returns:
-        What `main` returns; the error's own code for a `HeartbeatError`, which is logged as one line with its hint;
-        1 for a defect, with its traceback, since only a developer can fix it.
+        The result of `main`, or the code of a `HeartbeatError`, which is logged as one line with its hint. Other errors
+        are defects: they pass through, and Python exits with 1 and a traceback.
     """
     try:
         try:
             return main()
         except KeyboardInterrupt:
-            raise StoppedError("stopped by Ctrl-C", hint="Nothing is half done; run it again.") from None
+            raise StoppedError("stopped by Ctrl-C", hint="No step is half done. Run it again.") from None
     except HeartbeatError as error:
-        if not structlog.is_configured():  # the settings that say how to log are what is wrong
+        if not structlog.is_configured():  # the settings of the log may be wrong
             configure_logging(Logging(), service=service, out=out)
         structlog.get_logger().error("failed", error=error.message, hint=error.hint)
         return error.exit_code

@@ -1,8 +1,8 @@
 """
 Values that must not reach a log.
 
-Options pass through to librdkafka and libpq, which repeat a wrong value in their errors. It may be a password that
-stands at the wrong option. So every option's value is taken out of a library's words.
+librdkafka and libpq repeat a wrong option's value in their errors. It may be a password that was set at the wrong
+option. So the values of all options are removed from their messages.
 """
 
 import re
@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Final
 
 HIDDEN: Final = "***"
-SHORTEST: Final = 4  # characters of a value that is hidden; below 8 only where it stands as a word of its own
+SHORTEST: Final = 4  # characters of a value that is hidden; one below 8 only as a whole word
 LONG: Final = 8
-# What the usual options say; each is more useful when it is seen. Numbers are, too.
+# Usual values of options, which are useful in an error. Numbers are, too.
 _PLAIN: Final = re.compile(
     r"[\d.]+|true|false|all|none|any|require|prefer|allow|disable|verify-ca|verify-full|(sasl_)?(ssl|plaintext)|https"
     r"|plain|gssapi|oauthbearer|scram-sha-(256|512)|read-(only|write)|primary|(prefer-)?standby"

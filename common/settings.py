@@ -1,8 +1,8 @@
 """
-Settings: `config.yml`, over it `.env`, over it the environment (`HEARTBEAT_<SECTION>__<KEY>`, `POSTGRESQL_*`).
+Settings: `config.yml`, `.env` over it, the environment over both (`HEARTBEAT_<SECTION>__<KEY>`, `POSTGRESQL_*`).
 
-Everything is checked before the first connection, and a name that is not a setting is refused: a misspelt
-limit that silently stays at its default is worse than an error. Just over 250 lines: each setting is one.
+All are checked before the first connection. An unknown name is an error: otherwise a misspelt limit would silently stay
+at its default. Just over 250 lines: each setting is one.
 """
 
 import difflib
@@ -38,7 +38,7 @@ def _none_or_enough(size_bytes: int) -> int:
 
 
 class Section(BaseModel):
-    """A part of the settings: read-only, and without room for unknown keys."""
+    """A section of the settings: read-only, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +71,7 @@ class Producer(Section):
 
     customers: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     interval_s: Annotated[float, Field(ge=0, le=86400)] = 1.0  # 0: as fast as possible
-    seed: Annotated[int, Field(ge=0)] | None = None  # None: other people at every start
+    seed: Annotated[int, Field(ge=0)] | None = None  # None: other heart rates at each start
     flush_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
     metrics_host: OwnAddress = "127.0.0.1"
     metrics_port: MetricsPort = 9101
@@ -86,7 +86,7 @@ class Consumer(Section):
     max_future_s: Annotated[float, Field(ge=0, le=10 * 365 * 86400)] = MAX_FUTURE.total_seconds()
     max_payload_bytes: Annotated[int, Field(ge=0, le=512 * 1024**2)] = 1024**2  # kept of a quarantined payload
     synchronous_commit: bool = True
-    skip_expired: bool = False  # go on past messages that Kafka dropped before they were read
+    skip_expired: bool = False  # continue after messages that Kafka dropped before they were read
     connections: Annotated[int, Field(ge=1, le=16)] = 2  # batches written at a time
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
@@ -98,7 +98,7 @@ class Consumer(Section):
 
 
 class Spark(Section):
-    """What Spark does differently; for everything else it heeds the consumer's settings."""
+    """Settings of the Spark engine; for all others it uses the consumer's."""
 
     max_batch: Annotated[int, Field(ge=1, le=100_000_000)] = 600_000  # messages in one micro-batch, all partitions
     trigger_s: Annotated[float, Field(ge=0, le=60)] = 1.0  # from the start of a micro-batch to that of the next
@@ -106,14 +106,14 @@ class Spark(Section):
 
 
 class Logging(Section):
-    """How the services speak."""
+    """Format and level of the log."""
 
     format: Literal["auto", "console", "json"] = "auto"  # auto: readable on a terminal, JSON otherwise
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 class _Environment(EnvSettingsSource):
-    """The environment over `.env`: one source, so that both are spelt and checked alike."""
+    """The environment over `.env`: one source, so that both have the same names and checks."""
 
     def _load_env_vars(self) -> dict[str, str | None]:
         return {name.lower(): value for name, value in read_environment(self.env_prefix).items()}
@@ -146,7 +146,7 @@ class Settings(_FromEnvironment):
 
 
 class Credentials(_FromEnvironment):
-    """Who connects to PostgreSQL; only from the environment and `.env`, never from a file that gets committed."""
+    """The login at PostgreSQL: only from the environment and `.env`, never from a committed file."""
 
     model_config = SettingsConfigDict(env_prefix="POSTGRESQL_", extra="forbid", frozen=True)
 
@@ -160,9 +160,9 @@ def load(path: Path) -> Settings:
     Read and check all settings.
 
     Args:
-        path: The YAML file; the environment and `.env` go over it.
+        path: The YAML file; `.env` and the environment override it.
     Raises:
-        ConfigError: A file cannot be read, a name is unknown or a value is wrong; all of them are listed.
+        ConfigError: A file cannot be read, a name is unknown or a value is wrong. It lists all wrong values.
     """
     _refuse_unknown_names(read_environment(PREFIX))
     content = read_sections(path, list(Settings.model_fields))
@@ -179,10 +179,10 @@ def load(path: Path) -> Settings:
 
 def load_credentials() -> Credentials:
     """
-    Read who connects to PostgreSQL.
+    Read the login at PostgreSQL.
 
     Raises:
-        ConfigError: One of the three is missing or empty, or holds a whole address.
+        ConfigError: One of the three is missing or empty, or is a whole address.
     """
     try:
         found = Credentials()
@@ -196,11 +196,11 @@ def load_credentials() -> Credentials:
         names = ", ".join(f"POSTGRESQL_{part['loc'][0]}".upper() for part in error.errors())
         raise ConfigError(
             f"no credentials for PostgreSQL: {names} must be set",
-            hint="Set them in .env, in the folder the service is started in, or in the environment;"
+            hint="Set them in the environment, or in .env in the folder where the service starts;"
             " POSTGRESQL_PASSWORD_FILE names a file that holds the password.",
         ) from None
     password = found.password.get_secret_value()
-    if len(password) >= LONG and password not in {found.username, found.database}:  # not a word that logs need
+    if len(password) >= LONG and password not in {found.username, found.database}:  # otherwise logs need the word
         keep_secret([password])
     return found
 
@@ -213,7 +213,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
         key = ".".join(str(step) for step in part["loc"])
         key = key if re.fullmatch(r"[\w.-]+", key) else "a key"
         says = "unknown key" if part["type"] == "extra_forbidden" else part["msg"].replace("Input should be", "must be")
-        # What stands in the wrong place may be a password: only numbers of a known key are repeated.
+        # A wrong value may be a password: only numbers of a known key are repeated.
         hidden = OPTIONS & {*part["loc"]} or part["type"] == "extra_forbidden" or not _is_number(part["input"])
         shown = "" if hidden else f" (got {part['input']!r})"
         lines.append(f"{key}: {says[0].lower()}{says[1:]}{shown}")
@@ -221,7 +221,7 @@ def _config_error(error: ValidationError | SettingsError, hint: str) -> ConfigEr
 
 
 def _is_number(value: object) -> bool:
-    """Return whether a value is a number or empty, or such a text."""
+    """Return whether a value is a number, the text of one, or empty."""
     return value is None or isinstance(value, int | float) or re.fullmatch(r"[\d.,eE+-]*", str(value)) is not None
 
 
@@ -237,7 +237,7 @@ def _refuse_unknown_names(environment: Environment) -> None:
         if plain.startswith(PREFIX) and plain not in known and not in_options:
             near = difflib.get_close_matches(plain, known, n=1)
             raise ConfigError(
-                f"{name}: no setting has this name",
+                f"{name}: unknown setting",
                 hint=f"Did you mean {near[0]}?" if near else "Names are HEARTBEAT_<SECTION>__<KEY>, as in config.yml.",
             )
 

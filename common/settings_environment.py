@@ -1,7 +1,7 @@
 """
-The environment over `.env`: the one door to both.
+Reads the environment and `.env`. No other module does.
 
-docker compose reads `.env` as well. A value that the two read differently is refused, with the way to write it.
+docker compose reads `.env`, too. A value that it would read differently is an error, whose hint says how to write it.
 """
 
 import os
@@ -15,16 +15,16 @@ from dotenv.parser import Binding, parse_stream
 from common.errors import ConfigError
 from common.settings_file import unreadable
 
-ENV_FILE: Final = Path(".env")  # in the folder the service is started in, as docker compose reads it
+ENV_FILE: Final = Path(".env")  # in the current folder, as for docker compose
 Environment = dict[str, str | None]
 
-# Names in .env that this project reads, here or in docker-compose.yml; the others belong to other programs.
+# Names in .env that this project reads, here or in docker-compose.yml. It ignores others.
 _OURS: Final = re.compile(r"(COMPOSE|GRAFANA|HEARTBEAT|KAFKA|POSTGRESQL|SPARK)_")
-# What may hold a secret can come from a file: the variable with _FILE behind its name holds the path.
+# A value that may be secret can come from a file: the variable with _FILE at its end holds the path.
 _BY_FILE: Final = re.compile(
     r"(POSTGRESQL_(?:USERNAME|PASSWORD|DATABASE)|HEARTBEAT_[A-Z]+__(?:LIBRDKAFKA|LIBPQ|KAFKA_OPTIONS))_FILE"
 )
-# Kubernetes sets such variables in each container for each Service of its namespace.
+# Kubernetes sets such variables in each container, for each Service of the namespace.
 _LINK: Final = re.compile(
     r"[A-Z0-9_]+?_(?:(?P<address>SERVICE_HOST|PORT_\d+_(?:TCP|UDP|SCTP)_ADDR)"
     r"|(?P<number>SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_\d+_(?:TCP|UDP|SCTP)_PORT)"
@@ -36,10 +36,10 @@ _LINK_URL: Final = re.compile(r"(?:tcp|udp|sctp)://(?:\[(?P<v6>[0-9a-fA-F:.]+)\]
 
 def read_environment(prefix: str = "") -> Environment:
     """
-    Return the environment, over what `.env` sets, without Kubernetes' service links.
+    Return the variables of the environment, then of `.env`, without Kubernetes' service links.
 
     Args:
-        prefix: The start of the names that matter: only their `_FILE` variables are followed.
+        prefix: The start of the wanted names: only their `_FILE` variables are read.
     Raises:
         ConfigError: `.env` or a named file cannot be read, or a value has two sources.
     """
@@ -65,16 +65,14 @@ def _follow_files(layer: Environment, prefix: str) -> Environment:
         if not path:
             continue
         if found.get(match[1]):
-            raise ConfigError(
-                f"cannot use both {match[1]} and {name}: each gives a value", hint="Remove one of the two."
-            )
+            raise ConfigError(f"cannot use both {match[1]} and {name}: each has a value", hint="Remove one of the two.")
         try:
             found[match[1]] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise ConfigError(
-                f"cannot read the file that {name} names: {why}",  # not its name: the secret itself may stand there
-                hint="Set it to the path of a file that this user may read and that holds only the value.",
+                f"cannot read the file that {name} names: {why}",  # not its path: that may be the secret itself
+                hint="Set it to the path of a file that this user may read, and that holds only the value.",
             ) from None
     return found
 
@@ -98,13 +96,13 @@ def _read_env_file() -> Environment:
         if binding.key and _OURS.match(binding.key) and _is_ambiguous(binding):
             raise ConfigError(
                 f"cannot use {ENV_FILE}: docker compose reads {binding.key} in line {line} as another value",
-                hint="Put the value in single quotes: '$' counts as itself there; write a single quote as \\'.",
+                hint="Put the value in single quotes, where '$' is an ordinary character; write a single quote as \\'.",
             )
     return {binding.key: binding.value for binding in bindings if binding.key}
 
 
 def _is_ambiguous(binding: Binding) -> bool:
-    """Return whether compose would expand a variable in the value, or see a backslash or a comment in another way."""
+    """Return whether compose would read a variable, a backslash or a comment in the value differently."""
     written, value = binding.original.string.partition("=")[2].strip(), binding.value or ""
     if written.startswith("'"):
         return r"\\" in written
@@ -114,7 +112,7 @@ def _is_ambiguous(binding: Binding) -> bool:
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Compare the exact form of name and value: a misspelt setting with the same ending is none."""
+    """Return whether name and value have the exact form of a service link. A misspelt setting does not."""
     match = _LINK.fullmatch(name)
     if not match:
         return False

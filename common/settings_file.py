@@ -1,4 +1,4 @@
-"""Reading a settings file, without repeating in an error what may be a password."""
+"""Reads a settings file. Its errors never repeat a value, which may be a password."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from common.errors import ConfigError
 
 
 def unreadable(path: Path, error: OSError | UnicodeDecodeError, *, hint: str) -> ConfigError:
-    """Return the error for a file that cannot be read, with the reason."""
+    """Return the error for a file that cannot be read."""
     why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
     return ConfigError(f"cannot read the settings file {path}: {why}", hint=hint)
 
@@ -21,38 +21,38 @@ def read_sections(path: Path, sections: list[str]) -> dict[str, Any]:
 
     Args:
         path: The YAML file.
-        sections: The names that may stand at its top, for the error.
+        sections: The known sections, for the error.
     Returns:
-        What it holds, by section; nothing for an empty file. Names and values are not checked here.
+        The file's content by section; empty for an empty file. Names and values are not checked here.
     Raises:
-        ConfigError: It cannot be read, is not YAML, or holds no sections.
+        ConfigError: The file cannot be read, is not YAML, or has no sections.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         hint = "Start the service in the project's folder, or name the file: --config PATH."
         raise unreadable(path, error, hint=hint) from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        # Only what and where: the library's own text quotes the line, which may hold a password.
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
+        # Only the problem and the line's number: the library's text quotes the line, which may hold a password.
         mark = getattr(error, "problem_mark", None)
         said = [getattr(error, part, None) for part in ("context", "problem", "reason")]
         problem = ", ".join(_without_names(words) for words in said if words) or "a value cannot be read"
         raise ConfigError(
             f"cannot read the settings file {path}: {problem}" + (f" (line {mark.line + 1})" if mark else ""),
-            hint="Fix the YAML: two spaces of indentation, a colon and a space after each key.",
+            hint="Correct the YAML: two spaces of indentation, a colon and a space after each key.",
         ) from None
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(
-            f"cannot use the settings file {path}: it holds no sections",
+            f"cannot use the settings file {path}: it has no sections",
             hint=f"Write sections and keys: {', '.join(sections)}.",
         )
     return content
 
 
 def _without_names(problem: str) -> str:
-    """Leave out what the library quotes of the file: an alias or a tag may be a password that begins with * or !."""
+    """Return the problem without quotes from the file: YAML reads a password that begins with * or ! as a name."""
     return re.sub(r"'([^']*)'", lambda quoted: quoted[0] if _is_syntax(quoted[1]) else "...", problem)
 
 

@@ -1,4 +1,4 @@
-"""Options that pass through to librdkafka, Kafka's Java client and libpq: which of them may be set, and where."""
+"""Checks options for librdkafka, Kafka's Java client and libpq: which may be set, and where."""
 
 import re
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from common.errors import ConfigError
 
-OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the settings that hold some
+OPTIONS: Final = {"librdkafka", "libpq", "kafka_options"}  # the settings that hold options
 
-# What the guarantees rest on is not for options to change.
+# Options that the guarantees depend on cannot be set.
 _PRODUCER: Final = {"bootstrap.servers", "enable.idempotence", "acks", "transactional.id"}
 _CONSUMER: Final = {
     "bootstrap.servers", "group.id", "group.protocol", "group.instance.id", "enable.auto.commit",
@@ -31,10 +31,10 @@ _SECRET: Final = re.compile(
 
 def refuse_fixed(given: Mapping[str, tuple[str, Mapping[str, object]]]) -> None:
     """
-    Refuse options that have a setting of their own, or that exactly-once rests on.
+    Raise if an option has a setting of its own, or if exactly-once depends on it.
 
     Args:
-        given: For each owner in `FIXED_OPTIONS`, the settings' name for its options, and the options.
+        given: For each owner in `FIXED_OPTIONS`, the setting with its options, and the options.
     Raises:
         ConfigError: One of them is set.
     """
@@ -42,19 +42,19 @@ def refuse_fixed(given: Mapping[str, tuple[str, Mapping[str, object]]]) -> None:
         if taken := sorted(FIXED_OPTIONS[owner] & options.keys()):
             raise ConfigError(
                 f"{setting}: {', '.join(taken)} cannot be set here",
-                hint="It has a setting of its own, or exactly-once rests on its value; remove it.",
+                hint="Remove it: it has a setting of its own, or exactly-once depends on its value.",
             )
 
 
 def refuse_secrets(path: Path, content: dict[str, Any]) -> None:
     """
-    Refuse a secret in a settings file, which is committed and copied into the images.
+    Raise if a settings file holds a secret: the file is committed and copied into images.
 
     Args:
         path: The file, for the error.
-        content: What it holds, checked.
+        content: Its content, checked.
     Raises:
-        ConfigError: An option's name says that its value is a secret.
+        ConfigError: The value of an option with such a name is a secret.
     """
     for section, keys in content.items():
         for key in OPTIONS & keys.keys():
@@ -64,6 +64,6 @@ def refuse_secrets(path: Path, content: dict[str, Any]) -> None:
                     raise ConfigError(
                         f"{section}.{key}: {option} is a secret and cannot be set in {path}, which is committed and"
                         " copied into the images",
-                        hint=f'Set it in the environment, as {variable}=\'{{"{option}": "..."}}\', or in a file of such'
-                        f" JSON that {variable}_FILE names.",
+                        hint=f'Set it in the environment, as {variable}=\'{{"{option}": "..."}}\', or in a file with'
+                        f" such JSON that {variable}_FILE names.",
                     )

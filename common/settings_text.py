@@ -1,7 +1,7 @@
 """
-Settings that are text: addresses and names.
+Types of settings that are text: addresses and names.
 
-They are shown in logs, so a URL or a connection string is refused: there may be a password in it.
+Logs show them. So a URL or a connection string is an error: it may hold a password.
 """
 
 import re
@@ -20,7 +20,7 @@ def _is_host(text: str) -> bool:
     if re.fullmatch(_NAME, text):
         return True
     try:
-        ip_address(text)  # of version 6, with a zone or without
+        ip_address(text)  # of version 6, with or without a zone
     except ValueError:
         return False
     return True
@@ -60,4 +60,4 @@ Hosts = Annotated[str, Field(min_length=1), AfterValidator(_hosts)]
 OwnAddress = Annotated[str, AfterValidator(_own_address)]
 Brokers = Annotated[str, Field(min_length=1), AfterValidator(_brokers)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
-Login = Annotated[str, Field(min_length=1), AfterValidator(_login)]  # of PostgreSQL: who, or which database
+Login = Annotated[str, Field(min_length=1), AfterValidator(_login)]  # PostgreSQL's user or database

@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
+"""Serves metrics and health over HTTP: `/metrics` for Prometheus, `/healthz` for health checks."""
 
 import contextlib
 import socket
@@ -14,12 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from common.errors import ConfigError
 
 HEALTHY_FOR_S: Final = 30.0  # longer than a broker's failover or a PostgreSQL restart usually takes
-MAX_CONNECTIONS: Final = 16  # each has a thread; arbitrary, a scraper and a health check need two
-SILENCE_S: Final = 5.0  # as long as a container's health check waits
+MAX_CONNECTIONS: Final = 16  # each has a thread; arbitrary: a scraper and a health check need two
+SILENCE_S: Final = 5.0  # the timeout of a container's health check
 
 
 class Health:
-    """Healthy means: made progress, or found nothing to do, within the last `HEALTHY_FOR_S` seconds."""
+    """A service is healthy if it made progress or had nothing to do within the last `HEALTHY_FOR_S` seconds."""
 
     def __init__(self) -> None:
         self._seen = time.monotonic()
@@ -36,9 +36,9 @@ class Health:
 
 class _Server(ThreadingHTTPServer):
     """
-    Answers at most `MAX_CONNECTIONS` at a time: one more ends the oldest, so that idle ones cannot keep a new one out.
+    Serves at most `MAX_CONNECTIONS` at a time. One more closes the oldest, so idle connections never block a new one.
 
-    Prints no traceback for a client that hangs up early.
+    A client that closes early causes no traceback.
     """
 
     request_queue_size = 128  # 5 by default: connections beyond that wait for a second or more
@@ -49,26 +49,26 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]  # TCP
-        """Note the connection, end the oldest if there are too many, and answer in a thread."""
+        """Note the connection, close the oldest if there are too many, and answer in a thread."""
         with self._lock:
             if len(self._open) >= MAX_CONNECTIONS:
-                self._end(next(iter(self._open)))
+                self._shut_down(next(iter(self._open)))
             self._open[request] = None
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]  # TCP
-        """Close the connection, under the lock: otherwise its number could be another one's when it is ended."""
+        """Close the connection. The lock keeps its descriptor from being reused before that."""
         with self._lock:
             self._open.pop(request, None)
             super().shutdown_request(request)
 
-    def _end(self, request: socket.socket) -> None:
+    def _shut_down(self, request: socket.socket) -> None:
         del self._open[request]
-        with contextlib.suppress(OSError):  # it is gone already
-            request.shutdown(socket.SHUT_RDWR)  # its thread stops waiting, and closes it
+        with contextlib.suppress(OSError):  # it is closed already
+            request.shutdown(socket.SHUT_RDWR)  # its thread stops waiting and closes it
 
     def handle_error(self, _request: object, _client_address: object) -> None:
-        """Do nothing: the client is gone."""
+        """Ignore it: the client is gone."""
 
 
 def serve(host: str, port: int, health: Health, *, setting: str) -> None:
@@ -77,11 +77,11 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
 
     Args:
         host: Address to listen on.
-        port: TCP port; 0 for none at all.
-        health: What `/healthz` answers: 200 or 503.
-        setting: Name of the setting that holds the port, for the error.
+        port: TCP port; 0: no server.
+        health: `/healthz` answers 200 if it is ok, otherwise 503.
+        setting: The setting that holds the port, for the error.
     Raises:
-        ConfigError: The port is taken or the address is not ours.
+        ConfigError: The port is taken, or the address is not this machine's.
     """
     if port == 0:
         return
@@ -106,7 +106,7 @@ def serve(host: str, port: int, health: Health, *, setting: str) -> None:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Stay quiet: a scrape every few seconds is no event."""
+            """Log nothing: a scrape every few seconds is no event."""
 
     try:
         server = _Server((host, port), Handler)

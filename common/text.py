@@ -1,12 +1,12 @@
-"""Text from outside, such as a message's fields or a server's words, as people may see it."""
+"""Makes text from outside, such as a message's fields or a server's message, safe to print."""
 
 
 def visible(text: str, *, keep: str = "") -> str:
     r"""
-    Return the text with each character escaped that is not printable, an escape character as `\x1b`.
+    Return the text with all unprintable characters escaped, an escape character as `\x1b`.
 
-    A terminal would obey an escape sequence, and show text in another order after a bidirectional override. Both can
-    stand in a customer's name.
+    A terminal would execute an escape sequence, and reorder text after a bidirectional override. A customer's name may
+    contain both.
 
     Args:
         text: Any string, lone surrogates included.

@@ -1,4 +1,4 @@
-"""The topic: made by whichever service starts first, and known by its id, since a name can be used twice."""
+"""The topic: the first service that starts creates it. Its id identifies it, because a name can be used again."""
 
 import contextlib
 import math
@@ -29,9 +29,9 @@ from common.topic_config import differences, wanted_config
 
 REQUEST_TIMEOUT_S: Final = 5.0
 RETRY_S: Final = 1.0
-FLAP_S: Final = 2.0  # a broker that closes an idle connection is connected to again at once: that is no outage
-PATIENCE_S: Final = 10.0  # with partitions that have no leader; the others can be used meanwhile
-NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker that gives topics no ids
+FLAP_S: Final = 2.0  # the client reconnects at once after a broker has closed an idle connection: that is no outage
+PATIENCE_S: Final = 10.0  # for partitions to get a leader; then the others are used without them
+NO_ID: Final = str(Uuid(0, 0))  # the answer of a broker whose topics have no ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class TopicState:
     The topic as the broker describes it.
 
     Args:
-        topic_id: As Kafka's tools print it; None when the broker gives topics no ids.
-        partitions: How many it has.
+        topic_id: As Kafka's tools print it; None if the broker's topics have no ids.
+        partitions: Their number.
     """
 
     topic_id: str | None
@@ -49,13 +49,13 @@ class TopicState:
 
     @classmethod
     def of(cls, found: TopicDescription) -> Self:
-        """Read the broker's answer."""
+        """Return the state in a broker's answer."""
         topic_id = str(found.topic_id)
         return cls(None if topic_id == NO_ID else topic_id, len(found.partitions))
 
 
 class TopicAdmin:
-    """The topic's administration, over one connection of its own."""
+    """Asks brokers about the topic and creates it, over a client of its own."""
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
@@ -70,7 +70,7 @@ class TopicAdmin:
 
     def look(self) -> TopicState | None:
         """
-        Ask the broker what the topic is now; None when there is no such topic.
+        Return the topic's present state; None if there is no such topic.
 
         Raises:
             OutageError, ConfigError: The broker does not answer.
@@ -79,11 +79,11 @@ class TopicAdmin:
 
     def serve(self, failing: str = "") -> None:
         """
-        Take what the client has to report; otherwise it piles up, above all while the broker is away.
+        Read the client's reports. Otherwise they accumulate in memory, most of all in an outage.
 
         Args:
             failing: What fails while no broker can be reached, as in `cannot <failing>`; logged every ten seconds.
-                Empty where a request waits, whose failure is logged.
+                Empty if a request is waiting: its failure is logged.
         """
         self._admin.poll(0)
         if not self._complaints.fails_again():
@@ -103,7 +103,7 @@ class TopicAdmin:
         return self._down_at - self._down_since > FLAP_S and time.monotonic() - self._down_at < REPEAT_S
 
     def ask(self) -> Callable[[], TopicState | None]:
-        """Ask as `look` does, without waiting: the function returned waits for the answer."""
+        """Ask as `look` does, without waiting. The function that is returned waits for the answer."""
         name = self._kafka.topic
         self.serve()
         try:
@@ -124,7 +124,7 @@ class TopicAdmin:
         return wait
 
     def ask_groups(self) -> Future[ListConsumerGroupsResult]:
-        """Ask all brokers for the consumer groups that they coordinate, without waiting; raises as `look`."""
+        """Ask all brokers, without waiting, for the consumer groups that they coordinate; raises as `look`."""
         try:
             return self._admin.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S)
         except KafkaException as error:
@@ -134,24 +134,23 @@ class TopicAdmin:
         """
         Return whether every partition has a leader that answers.
 
-        A broker says that a topic exists a moment before it takes messages for it. Of several requests that a producer
-        has on their way, it would refuse the first and accept the next, and their order would be lost for good
-        (https://issues.apache.org/jira/browse/KAFKA-15591).
+        A broker reports a topic a moment before it accepts messages for it. It could reject a producer's first request
+        and accept the next, and their order would be lost (https://issues.apache.org/jira/browse/KAFKA-15591).
         """
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         latest_of = {TopicPartition(self._kafka.topic, partition): latest for partition in range(partitions)}
         answers = self._admin.list_offsets(latest_of, request_timeout=REQUEST_TIMEOUT_S).values()
-        # Without a leader there is no error, only an offset that is none (-1001).
+        # Without a leader there is no error, but the offset -1001.
         return all(answer.exception() is None and answer.result().offset >= 0 for answer in answers)
 
     def poll_ends(self, partitions: Iterable[int]) -> dict[int, int]:
-        """Return where partitions' logs end, by the answers that have come to the last call's question; ask anew."""
+        """Return the ends of logs from the answers to the last call's request, without waiting, and ask again."""
         answers, self._asked_ends = self._asked_ends, {}
         if not all(answer.done() for answer in answers.values()):
             self._asked_ends = answers
             return {}
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        with contextlib.suppress(KafkaException):  # asked again by the next call
+        with contextlib.suppress(KafkaException):  # the next call asks again
             self._asked_ends = self._admin.list_offsets(
                 {TopicPartition(self._kafka.topic, partition): latest for partition in partitions},
                 request_timeout=REQUEST_TIMEOUT_S,
@@ -162,7 +161,7 @@ class TopicAdmin:
 
     def create(self) -> bool:
         """
-        Create the topic as the settings say; False when it is there already.
+        Create the topic with the settings. Return False if it exists already.
 
         Raises:
             OutageError, ConfigError: The broker does not create it.
@@ -183,16 +182,16 @@ class TopicAdmin:
         return True
 
     def _explained(self, error: KafkaException, tried: str) -> HeartbeatError:
-        self.serve()  # so that the reason is known
+        self.serve()  # reads the reason
         return explain(error, self._kafka, tried, self._complaints)
 
     def warn_of_differences(self, state: TopicState) -> None:
-        """Log where an existing topic differs from the settings, if the broker lets us look."""
+        """Log how an existing topic differs from the settings, if the broker lets us read its configuration."""
         resource = ConfigResource(ResourceType.TOPIC, self._kafka.topic)
         try:
             found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
         except KafkaException:
-            return  # not allowed to look, or just going away: what follows will say so
+            return  # no right to read it, or an outage: the next request will fail, too
         values = {name: entry.value for name, entry in found.items()}
         for difference, hint in differences(self._kafka, state.partitions, values):
             structlog.get_logger().warning("topic differs from the settings", difference=difference, hint=hint)
@@ -200,17 +199,17 @@ class TopicAdmin:
 
 def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) -> TopicState | None:
     """
-    Wait until the topic exists, made as the settings say unless it was there, and takes messages.
+    Wait until the topic accepts messages. Create it if it does not exist.
 
     Args:
-        kafka: Addresses and settings of the topic.
-        stop: Ends the waiting.
-        known: What the topic was before; as long as it is the same, its settings are not complained of again.
+        kafka: Addresses, and settings of the topic.
+        stop: Ends the wait.
+        known: The topic's state before. While it is the same, different settings are not logged again.
     Returns:
-        What it is; None when `stop` was set before.
+        The topic's state; None if `stop` was set first.
     Raises:
-        ConfigError, RefusedError: The broker refuses the settings or us. An outage is waited out, and so is a refusal
-            if the topic was reached before (`known`).
+        ConfigError, RefusedError: The broker rejects the settings or us. An outage is retried, and so is a rejection
+            if the topic is `known`.
     """
     log = structlog.get_logger()
     topic = TopicAdmin(kafka)

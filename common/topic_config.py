@@ -1,4 +1,4 @@
-"""What the topic's settings should be, and how an existing topic differs from that."""
+"""The topic's configuration, and how an existing topic differs from it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -6,22 +6,22 @@ from typing import Final
 from common.settings import Kafka
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
-# Where each value comes from, and what another value means where that is not plain.
+# The setting of each value, and what another value means if that is not obvious.
 SOURCES: Final = {
     "retention.ms": "kafka.retention_hours",
     "retention.bytes": "kafka.retention_bytes",
     "max.message.bytes": "kafka.max_message_bytes",
 }
 MEANINGS: Final = {
-    TIMESTAMP_TYPE: "records have their senders' times; timestamps are compared with the later of that and our clock",
+    TIMESTAMP_TYPE: "records have their senders' times; timestamps are compared with the later of that and this clock",
     "cleanup.policy": "compaction deletes all but the newest message of each customer, also before they are read",
 }
 
 
 def wanted_config(kafka: Kafka) -> dict[str, str]:
-    """Return the configuration that a topic is made with."""
+    """Return the configuration of a new topic."""
     return {
-        TIMESTAMP_TYPE: "LogAppendTime",  # the time that a verdict rests on is the broker's
+        TIMESTAMP_TYPE: "LogAppendTime",  # validation compares timestamps with the broker's time
         "cleanup.policy": "delete",
         "retention.ms": str(kafka.retention_hours * 3_600_000 if kafka.retention_hours >= 0 else -1),
         "retention.bytes": str(kafka.retention_bytes),
@@ -31,14 +31,14 @@ def wanted_config(kafka: Kafka) -> dict[str, str]:
 
 def differences(kafka: Kafka, partitions: int, found: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
     """
-    Compare an existing topic with the settings, which count only when a topic is made.
+    Compare an existing topic with the settings, which take effect only when a topic is created.
 
     Args:
         kafka: The settings.
-        partitions: How many the topic has.
-        found: Its configuration; what the broker does not name is not compared.
+        partitions: The number of the topic's partitions.
+        found: The topic's configuration; values that the broker does not report are not compared.
     Returns:
-        For each difference a line that names both values, and a hint with the command that changes the topic.
+        For each difference, a line with both values, and a hint with the command that changes the topic.
     """
     topic = f"topic {kafka.topic}"
     if partitions != kafka.partitions:

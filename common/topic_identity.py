@@ -1,4 +1,4 @@
-"""Which topic it is: a name can be used twice, and what was read of one topic must not count for its successor."""
+"""Identifies a topic by its id: a name can be used again, and one topic's offsets must not count for the next."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from common.topic import TopicAdmin, TopicState
 
 @dataclass(frozen=True, slots=True)
 class TopicIdentity:
-    """Which topic: its name can be used again, its id cannot."""
+    """A topic's name, which can be used again, and its id, which cannot."""
 
     name: str
     topic_id: str
@@ -18,26 +18,26 @@ class TopicIdentity:
 
 def identify(topic: TopicAdmin, name: str) -> tuple[TopicIdentity, int]:
     """
-    Return what the topic is now, and how many partitions it has.
+    Return the topic's present identity, and the number of its partitions.
 
     Raises:
         OutageError: The broker does not answer, or there is no such topic (yet).
-        ConfigError: The broker gives topics no ids.
+        ConfigError: The broker's topics have no ids.
     """
     state = topic.look()
     if state is None:
         raise OutageError(
             f"topic {name} does not exist",
-            hint="Create it again, or restart the producer or the consumer, which create it at their start.",
+            hint="Create it, or restart the producer or the consumer, which create it at their start.",
         )
     return identity(name, state), state.partitions
 
 
 def identity(name: str, state: TopicState) -> TopicIdentity:
-    """Return the identity of a topic that was found; raise a `ConfigError` if its broker gives topics no ids."""
-    if state.topic_id is None:  # the ledger would take this topic and the next one of its name for one
+    """Return the identity of a topic; raise a `ConfigError` if its broker's topics have no ids."""
+    if state.topic_id is None:  # the ledger could not distinguish this topic from the next one of its name
         raise ConfigError(
-            f"cannot read topic {name}: its broker gives topics no ids, and the ledger knows a topic by its id",
+            f"cannot read topic {name}: its broker gives topics no ids, and the ledger identifies a topic by its id",
             hint="Use Kafka 2.8 or newer (with ZooKeeper, inter.broker.protocol.version 2.8 or newer);"
             " Azure Event Hubs and older Redpanda versions give no ids.",
         )
@@ -45,17 +45,17 @@ def identity(name: str, state: TopicState) -> TopicIdentity:
 
 
 class Check(Protocol):
-    """Something that must hold when the ledger advances: asked while rows are copied, awaited before that."""
+    """A condition for the ledger to advance. It is checked while rows are copied."""
 
     def start(self) -> None:
-        """Ask now, without waiting; anew if it was asked before."""
+        """Start a check, without waiting."""
 
     def wait(self) -> None:
-        """Wait for the answer, and ask first if `start` has not; raise a `HeartbeatError` if it does not hold."""
+        """Wait for the result, and start the check first if needed; raise a `HeartbeatError` if it failed."""
 
 
 class TopicCheck:
-    """A `Check` that the topic is still the one that was read, `expected`."""
+    """A `Check` that the topic is still the `expected` one."""
 
     def __init__(self, topic: TopicAdmin, expected: TopicIdentity) -> None:
         self._topic = topic
@@ -73,5 +73,5 @@ class TopicCheck:
             raise TopicReplacedError(
                 f"topic {expected.name} is not the one that was read: expected id {expected.topic_id},"
                 f" found {state.topic_id if state else 'none'}",
-                hint="It was deleted or made again; what was read of it is dropped, and reading starts on the new one.",
+                hint="It was deleted or re-created. What was read of it is dropped, and the new one is read.",
             )

@@ -1,4 +1,4 @@
-"""The topic's identity and its logs' ends, for a process that does not read it."""
+"""Asks Kafka about the topic without reading it: its identity, and the offsets of its logs."""
 
 from collections.abc import Collection, Mapping
 
@@ -13,7 +13,7 @@ from common.topic_identity import TopicCheck, TopicIdentity, identify
 
 class TopicLog:
     """
-    A client that asks about the topic; it joins no group.
+    A client that asks about the topic and joins no group.
 
     Args:
         settings: Addresses, topic, group and options.
@@ -27,7 +27,7 @@ class TopicLog:
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
 
     def identify(self) -> tuple[TopicIdentity, int]:
-        """Return what the topic is now, and how many partitions it has; raises as `topic_identity.identify`."""
+        """Return the topic's identity and its number of partitions; raises as `topic_identity.identify`."""
         self._consumer.poll(0)  # serves the client's callbacks
         return identify(self._admin, self._kafka.topic)
 
@@ -40,17 +40,17 @@ class TopicLog:
         return self._offsets.ranges(partitions)
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are; as `LogOffsets.mirror`."""
+        """Show Kafka's tools these offsets; as `LogOffsets.mirror`."""
         self._offsets.mirror(offsets)
 
     def was_away(self) -> bool:
-        """Return whether all brokers were away since this was asked before."""
+        """Return whether all brokers were away since the last call."""
         self._consumer.poll(0)  # as above
         was_away, self._was_away = self._was_away, False
         return was_away
 
     def close(self) -> None:
-        """End the client."""
+        """Close the client."""
         self._consumer.close()
 
     def _note(self, error: KafkaError) -> None:

@@ -13,7 +13,7 @@ class Stop(Protocol):
     """A flag that asks to stop."""
 
     def is_set(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
 
 
 class Source(Protocol):

@@ -219,7 +219,7 @@ class KafkaSource:
         return messages
 
     def _are_doubtful(self, messages: Sequence[Message]) -> bool:
-        """Tell whether the ledger must be asked again before these are used; raise if Kafka's log was cut."""
+        """Return whether the ledger must be asked again before these are used; raise if Kafka's log was cut."""
         if self._events.was_away():  # it may have been cut meanwhile
             return True
         if (other := self._evidence.find_other(messages)) is None:  # type: ignore[arg-type]  # as above

@@ -113,7 +113,7 @@ class _Search:
 
     @property
     def is_done(self) -> bool:
-        """Tell whether there is an answer."""
+        """Return whether there is an answer."""
         return self._found.done()
 
     def result(self) -> UnreadableBatch | None:

@@ -37,7 +37,7 @@ class Writer:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether no call is under way."""
+        """Return whether no call is under way."""
         return self._asked is None or self._asked.done()
 
     def terminate_blockers(self, after_s: float) -> None:

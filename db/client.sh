@@ -7,7 +7,7 @@ for name in PGPASSWORD POSTGRESQL_CONSUMER_PASSWORD GRAFANA_POSTGRESQL_PASSWORD;
     eval "file=\${${name}_FILE:-} password=\${$name:-}"
     [ -n "$file" ] || continue
     if [ -n "$password" ]; then
-        echo "cannot use both $name and ${name}_FILE: each gives a value" >&2
+        echo "cannot use both $name and ${name}_FILE: each has a value" >&2
         echo "HINT: Remove one of the two." >&2
         exit 2
     fi

@@ -56,7 +56,7 @@ def open_session(settings: Settings) -> SparkSession:
 
 def read_kafka(session: SparkSession, settings: Settings, positions: Mapping[int, int]) -> DataFrame:
     """
-    Give the topic's records as an endless frame.
+    Return the topic's records as an endless frame.
 
     Args:
         session: Spark.

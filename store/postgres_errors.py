@@ -36,12 +36,12 @@ LOCKED_HINT: Final = (
 
 
 def is_taken_id(error: psycopg.Error) -> bool:
-    """Tell whether a row's place in Kafka is in the table already, as opposed to a unique index somebody added."""
+    """Return whether a row's place in Kafka is in the table already, as opposed to a unique index somebody added."""
     return isinstance(error, pg.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
 
 
 def is_partition_made_meanwhile(error: psycopg.Error) -> bool:
-    """Tell whether a row's day got its partition while the row was on its way to the default one: write it again."""
+    """Return whether a row's day got its partition while the row was on its way to the default one: write it again."""
     is_bound = isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None
     return is_bound and error.diag.table_name == "heartbeats_default"
 

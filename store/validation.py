@@ -146,7 +146,7 @@ class Decode:
 
 def _is_for_parser(payload: bytes) -> bool:
     """
-    Tell whether the parser can be believed when it accepts this.
+    Return whether the parser can be believed when it accepts this.
 
     It neither looks at the UTF-8 of what it skips nor at how deep that is nested, at most one level a byte.
     """
@@ -213,7 +213,7 @@ def _field(event: dict[str, Any], name: str, kind: type[T], missing: Reason, of_
 
 
 def _is_unicode(text: str) -> bool:
-    """Tell whether no half of a surrogate pair stands alone, which JSON can say and UTF-8 cannot."""
+    """Return whether no half of a surrogate pair stands alone, which JSON can say and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -167,9 +167,9 @@ def test_section_without_keys_is_a_mistake(config: Write, text: str) -> None:
         (b"consumer: \x00", "special characters are not allowed"),
         (b"producer: {seed: 2026-13-45}", "cannot read the settings file settings.yml: "),
         (b"logging: {level: \xfc}", "cannot read the settings file settings.yml: it is not UTF-8 text"),
-        (b"- consumer", "cannot use the settings file settings.yml: it holds no sections"),
-        (b"consumer", "cannot use the settings file settings.yml: it holds no sections"),
-        (b"1: {max_batch: 1}", "cannot use the settings file settings.yml: it holds no sections"),
+        (b"- consumer", "cannot use the settings file settings.yml: it has no sections"),
+        (b"consumer", "cannot use the settings file settings.yml: it has no sections"),
+        (b"1: {max_batch: 1}", "cannot use the settings file settings.yml: it has no sections"),
     ],
 )
 def test_file_that_cannot_be_used_is_a_mistake(bare_folder: Path, content: bytes, says: str) -> None:

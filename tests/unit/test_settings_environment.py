@@ -102,7 +102,7 @@ def test_misspelt_variable_is_refused(
     with pytest.raises(ConfigError) as raised:
         load(config(""))
 
-    assert raised.value.message == f"{name}: no setting has this name"
+    assert raised.value.message == f"{name}: unknown setting"
     assert hint is None or raised.value.hint == hint
 
 
@@ -110,7 +110,7 @@ def test_misspelt_variable_in_env_file_is_refused(bare_folder: Path, config: Wri
     """The same, for what stands in .env."""
     (bare_folder / ".env").write_text("HEARTBEAT_CONSUMER__MAX_BACH=1\n")
 
-    with pytest.raises(ConfigError, match="HEARTBEAT_CONSUMER__MAX_BACH: no setting has this name"):
+    with pytest.raises(ConfigError, match="HEARTBEAT_CONSUMER__MAX_BACH: unknown setting"):
         load(config(""))
 
 
