@@ -25,7 +25,7 @@ TILE_MIN: Final = 15  # rollups of the last minutes, repeated into the past; div
 WORKERS: Final = 2
 NOTED_S: Final = 65  # how far behind rollups are, at the worst, while all runs
 
-# Nothing of this is what is measured; a crash means to begin anew.
+# Nothing of this is what is measured; after a crash it is filled again.
 QUICKLY: Final = {
     "fsync": "off", "full_page_writes": "off", "wal_level": "minimal", "max_wal_senders": "0", "max_wal_size": "4GB",
     "autovacuum": "off", "shared_buffers": "1GB", "maintenance_work_mem": "1GB", "work_mem": "256MB",

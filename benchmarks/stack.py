@@ -148,7 +148,7 @@ class Stack:
         return service
 
     def passed(self) -> int:
-        """Return how many offsets the ledger have passed."""
+        """Return how many offsets the ledger has passed."""
         row = self.connection.execute(PASSED).fetchone()
         return int(row[0]) if row else 0
 
