@@ -207,3 +207,19 @@ def test_consumer_tends_the_storage_by_itself(start: StartService, topic: Topic,
     wait_until(lambda: any(consumer.events("partition dropped")))
 
     assert consumer.stop() == 0
+
+
+def test_patients_view_numbers_customers_and_classifies_rates(database: Database) -> None:
+    """What an older variant of the system offered, over the same rows."""
+    database.query(
+        "INSERT INTO heartbeats (customer_id, \"timestamp\", heart_rate) VALUES ('CUST-000007', now(), 59),"
+        " ('CUST-2147483647', now(), 60), ('CUST-2147483648', now(), 100), ('someone', now(), 101), ('CUST-', now(), 5)"
+    )
+
+    assert database.query("SELECT patient_id, heart_rate, status FROM patient_heartbeats ORDER BY heart_rate") == [
+        (None, 5, "low"),
+        (7, 59, "low"),
+        (2147483647, 60, "normal"),
+        (None, 100, "normal"),
+        (None, 101, "high"),
+    ]
