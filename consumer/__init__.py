@@ -1,1 +1,1 @@
-"""From Kafka into PostgreSQL, every message exactly once."""
+"""The plain engine: moves messages from Kafka into PostgreSQL and stores each exactly once."""

@@ -1,4 +1,4 @@
-"""`python -m consumer`: store heartbeats; `verify`: check the ledger; `replay`: judge the quarantine anew."""
+"""`python -m consumer`: store heartbeats; `verify`: check the ledger; `replay`: validate the quarantine again."""
 
 import sys
 from datetime import timedelta
@@ -20,14 +20,14 @@ SERVICE = "consumer"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what the command line asks for; the exit code."""
-    parser = service_parser("python -m consumer", "Stores Kafka's heartbeats in PostgreSQL.")
+    """Run the command on the command line; return the exit code."""
+    parser = service_parser("python -m consumer", "Stores heartbeats from Kafka in PostgreSQL, each exactly once.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("run", help="store heartbeats until stopped (the default)")
-    check = commands.add_parser("verify", help="check the ledger: every offset is stored, rejected or skipped")
-    check.add_argument("--full", action="store_true", help="count the rows by their ids (reads both tables whole)")
-    again = commands.add_parser("replay", help="store quarantined messages that today's rules accept")
-    again.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    check = commands.add_parser("verify", help="check that each offset is accounted for exactly once")
+    check.add_argument("--full", action="store_true", help="also count the rows by their ids (reads both tables)")
+    again = commands.add_parser("replay", help="store quarantined messages that the current rules accept")
+    again.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
     given = parser.parse_args(arguments)
     if given.command == "replay":
@@ -45,13 +45,13 @@ def check_ledger(config: Path, *, full: bool) -> int:
 
 
 def replay_quarantine(config: Path, *, reason: str | None, dry_run: bool) -> int:
-    """Move what is valid by now out of quarantine."""
+    """Move messages that are valid now out of the quarantine."""
     replay.replay(load_for_command(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
     return 0
 
 
 def load_for_command(config: Path) -> Settings:
-    """Read the settings, and log as they say, but to stderr: stdout is for the command's results."""
+    """Read the settings and configure the log, to stderr: stdout is for the command's results."""
     settings = load(config)
     runtime.configure_logging(settings.logging, service=SERVICE, out=sys.stderr)
     return settings

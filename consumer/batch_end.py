@@ -1,8 +1,8 @@
 """
-Where a batch that Kafka's client cannot read ends, found by reading at one offset after the other.
+Finds the end of a batch that Kafka's client cannot read, by reading at later offsets.
 
 A broker answers a fetch at any offset inside a batch with the whole batch. So the client's error names the batch's
-first offset again for each offset inside, and something else beyond its end.
+first offset for each offset inside, and another one behind its end.
 """
 
 import time
@@ -16,8 +16,8 @@ from common.kafka_client import OFFSET_LOST, TRANSIENT, explain
 from common.kafka_options import open_consumer
 from common.settings import Options, Settings
 
-# What the client says of a batch that it cannot unpack or that fails its checksum. A format that it does not know is
-# not meant: another client may know it, and quarantine would leave nothing of a whole topic.
+# The client's errors for a batch that it cannot unpack, or whose checksum is wrong. An unknown format is not among
+# them: another client may know it, and quarantine would discard a whole topic.
 UNREADABLE: Final = {
     KafkaError._BAD_COMPRESSION,  # noqa: SLF001 - the library's public names for its own codes begin so
     KafkaError._BAD_MSG,  # noqa: SLF001
@@ -25,8 +25,8 @@ UNREADABLE: Final = {
 GRAVE: Final = (ConfigError, RefusedError)
 OPTIONS: Final[Options] = {
     "fetch.wait.max.ms": 10,
-    "fetch.error.backoff.ms": 10,  # 500 ms by default, which the next offset would have to wait for
-    "fetch.message.max.bytes": 1,  # one batch at a time: a broker never gives less
+    "fetch.error.backoff.ms": 10,  # 500 ms by default, before the next offset is read
+    "fetch.message.max.bytes": 1,  # one batch at a time: a broker never sends less
     "queued.min.messages": 1,
 }
 ANSWER_S: Final = 5.0  # for one offset; it takes a millisecond, now and then a second
@@ -35,7 +35,7 @@ SEARCH_S: Final = 20.0  # for all offsets: 35 of them for a batch of 100,000 rec
 
 @dataclass(frozen=True, slots=True)
 class UnreadableBatch:
-    """The offsets from `from_offset` up to `to_offset`, which is not included, and what the client says of them."""
+    """The offsets from `from_offset` to before `to_offset`, and the client's error for them."""
 
     from_offset: int
     to_offset: int
@@ -44,11 +44,11 @@ class UnreadableBatch:
 
 def find(settings: Settings, partition: int, offset: int) -> UnreadableBatch | None:
     """
-    Find the unreadable batch at an offset, or behind offsets that hold no record; None if there is none.
+    Return the unreadable batch at an offset, or behind offsets without a record; None if there is none.
 
     Raises:
-        OutageError: There is no answer, or none that fits a single batch, or the broker refuses us.
-        ConfigError: The broker refuses the settings.
+        OutageError: The broker does not answer or rejects us, or no end was found.
+        ConfigError: The broker rejects the settings.
     """
     client = open_consumer(settings, **OPTIONS)
     try:
@@ -98,7 +98,7 @@ class _Finder:
         return error is not None and error.code() in UNREADABLE and found.offset() == base
 
     def _look(self, offset: int) -> Message:
-        """Return the first that the client has to say of this offset: a record, or an error."""
+        """Return the client's first message at this offset: a record or an error."""
         self._client.assign([TopicPartition(self._topic, self._partition, offset)])
         deadline = min(time.monotonic() + ANSWER_S, self._deadline)
         while (left_s := deadline - time.monotonic()) > 0:
@@ -125,5 +125,5 @@ class _Finder:
     def _stuck(self) -> OutageError:
         return OutageError(
             f"cannot {self._tried}: {self._words}",
-            hint="The partition waits there, and reading is tried again; check the broker's log and disk.",
+            hint="The partition waits there, and reading is retried. Check the broker's log and disk.",
         )

@@ -1,4 +1,4 @@
-"""Notices that the group has no coordinator: nobody gets a partition then, and Kafka's client does not say why."""
+"""Detects a group without a coordinator: its members get no partitions, and Kafka's client does not say why."""
 
 import time
 from concurrent.futures import Future
@@ -13,20 +13,20 @@ from common.topic import TopicAdmin
 from consumer.errors import NoCoordinatorError
 
 PATIENCE_S: Final = 30.0  # without a partition; longer than a rebalance usually takes
-ASK_EVERY_S: Final = 60.0  # a spare consumer has no partition for good
+ASK_EVERY_S: Final = 60.0  # a spare consumer never has a partition
 ASK_AGAIN_S: Final = 5.0  # after an answer without the group
 MISSES: Final = 2  # in a row; after one, a broker may just have been restarting
 
 
 class Coordinator:
     """
-    Asks while this consumer has no partition whether any broker knows its group, as the group's coordinator does.
+    Asks the brokers, while this consumer has no partition, whether one of them coordinates its group.
 
-    The coordinator itself is not asked: where there is none, librdkafka 2.16 runs into the timeout of
-    `describe_consumer_groups`, and aborts the process (`eonce->refcnt > 0`) when there is one later.
+    It does not call `describe_consumer_groups`: without a coordinator, librdkafka 2.16 runs into the timeout, and
+    aborts the process (`eonce->refcnt > 0`) if a coordinator appears later.
 
     Args:
-        admin: The connection that asks.
+        admin: Sends the requests.
         kafka: Address and group.
     """
 
@@ -41,10 +41,10 @@ class Coordinator:
         """
         Ask once a minute while there is no partition, without waiting for the answer.
 
-        If a broker knows the group, all is well: other members hold the partitions, or they are just being given out.
+        If a broker coordinates the group, all is well: other members have the partitions, or will get them.
 
         Raises:
-            NoCoordinatorError: By the last answers, there is none; raised at each call until that changes.
+            NoCoordinatorError: The last answers show none. Each call raises it until an answer shows one.
         """
         now = time.monotonic()
         if has_partitions:
@@ -58,7 +58,7 @@ class Coordinator:
             raise NoCoordinatorError(self._kafka.bootstrap_servers, self._kafka.group_id)
 
     def _count(self, asked: Future[ListConsumerGroupsResult]) -> None:
-        """Take an answer; that no broker gives any is another matter, and changes nothing."""
+        """Count an answer. A failed request changes nothing."""
         if asked.exception() is not None:
             return
         if any(group.group_id == self._kafka.group_id for group in asked.result().valid or []):

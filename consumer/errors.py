@@ -1,19 +1,19 @@
-"""How the loop's own parts fail."""
+"""Errors of the loop's parts."""
 
 from common.errors import HeartbeatError, OutageError
 
 
 class PredecessorFailedError(HeartbeatError):
-    """The batch before this one was not stored, so this one must not be either; both are read again."""
+    """The previous batch was not stored, so this one must not be stored either. Both are read again."""
 
 
 class MembershipLostError(HeartbeatError):
-    """The Kafka client can go on no more, for example since the broker forgot the group: a new one is needed."""
+    """The Kafka client cannot continue, for example because the broker forgot the group. A new client is needed."""
 
 
 class NoCoordinatorError(OutageError):
     """
-    The consumer gets no partition, since no broker answers for its group.
+    The consumer gets no partition, because no broker coordinates its group.
 
     Args:
         servers: The broker's addresses.

@@ -10,10 +10,10 @@ from store.record import Rejected
 
 
 class Stop(Protocol):
-    """A flag that asks to stop."""
+    """A flag that requests a stop."""
 
     def is_set(self) -> bool:
-        """Return whether to stop."""
+        """Return whether a stop is requested."""
 
 
 class Source(Protocol):
@@ -28,15 +28,15 @@ class Source(Protocol):
 
     @property
     def stuck(self) -> set[int]:
-        """Return the partitions that cannot be read on; that others are at their end is then no progress."""
+        """Return the partitions that cannot be read. While there are any, idle others are no sign of health."""
 
     def subscribe(self) -> None:
         """
-        Learn the topic's id and join the group.
+        Read the topic's id and join the group.
 
         Raises:
-            OutageError: The broker is away, or there is no such topic (yet). It can be called again.
-            ConfigError, RefusedError: The broker refuses us.
+            OutageError: The broker is away, or there is no such topic (yet). The call can be repeated.
+            ConfigError, RefusedError: The broker rejects us.
         """
 
     def check_topic(self) -> Check:
@@ -44,23 +44,23 @@ class Source(Protocol):
 
     def read(self) -> list[Slice]:
         """
-        Read what placed partitions hold next, and wait a bounded time for it.
+        Read the next records of started partitions, and wait a bounded time for them.
 
         Returns:
-            At most one slice per partition, which begins where its last one ended. Partitions that were given up
-            during the call are not in them.
+            At most one slice per partition, which begins where its last one ended. Partitions that were revoked during
+            the call are left out.
         Raises:
-            OutageError, ConfigError, RefusedError: The broker is away or refuses us.
+            OutageError, ConfigError, RefusedError: The broker is away or rejects us.
             MembershipLostError: This session cannot go on.
             RecordReplacedError: Kafka holds another record at an offset that was taken.
-            TopicReplacedError: So it does, and the topic is another one.
+            TopicReplacedError: The same, because the topic was replaced.
         """
 
     def holds(self, part: Slice) -> bool:
         """Return whether a slice is still the last that was read of its partition, whose position was not forgotten."""
 
     def rest(self) -> None:
-        """Stay in the group without reading; the next `read` goes on where the last one ended. Raises as `read`."""
+        """Stay in the group without reading; the next `read` continues where the last one ended. Raises as `read`."""
 
     def forget_positions(self) -> None:
         """Forget the position of each partition: all become unstarted."""
@@ -71,12 +71,12 @@ class Source(Protocol):
 
         Args:
             positions: By partition, the next offset and the record before it, which is compared with Kafka's and not
-                returned again. Partitions that are not unstarted are ignored.
+                returned again. Only unstarted partitions are started.
         """
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
         """
-        Return the first offset that each partition holds, and the one that its next record will get.
+        Return the first offset that each partition holds, and the offset of its next record.
 
         Partitions whose leader does not answer are left out.
 
@@ -85,13 +85,13 @@ class Source(Protocol):
         """
 
     def log_ends(self) -> dict[int, int | None]:
-        """Return where the log of each assigned partition ends, as last known, without waiting; None: not known yet."""
+        """Return the end of each assigned partition's log, as last known, without waiting; None: not known yet."""
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Show Kafka's tools the ledger's offsets; nothing reads them back, so failures are ignored."""
 
     def close(self) -> None:
-        """Leave the group; its partitions are given up."""
+        """Leave the group; its partitions are revoked."""
 
 
 class Store(Protocol):
@@ -101,17 +101,17 @@ class Store(Protocol):
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, Position]]:
         """
-        Read where each partition goes on; one that the ledger does not know begins at the log's first offset.
+        Read each partition's position. A partition that the ledger does not know begins at the log's first offset.
 
         Args:
-            topic: Another id begins another generation.
+            topic: A new id starts a new generation.
             log_ranges: As `Source.log_ranges`.
         Returns:
             The topic's generation, and by partition the next offset and the last record that was taken.
         Raises:
-            LogEndsEarlyError: The log ends before the ledger.
-            LedgerError: Kafka dropped what was not read yet.
-            OutageError, ConfigError: The database is away or refuses us.
+            LogEndsEarlyError: The log ends before the ledger's offset.
+            LedgerError: Kafka dropped messages that were not read yet.
+            OutageError, ConfigError: The database is away or rejects us.
         """
 
     def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
@@ -119,20 +119,20 @@ class Store(Protocol):
         Store a batch and advance the ledger, or change nothing.
 
         Args:
-            batch: Its slices begin where the ledger should stand.
-            topic: Named in the quarantine.
-            check: What must hold for the ledger to advance; started before rows are copied, awaited after.
+            batch: Its slices begin at the ledger's offsets.
+            topic: Its name goes into the quarantine.
+            check: The condition for the ledger to advance; started before rows are copied, awaited after.
         Returns:
-            All that was quarantined: the batch's own, and what the database rejected.
+            All quarantined records: the batch's own, and those that the database rejected.
         Raises:
-            StaleOwnerError: The ledger stands elsewhere; nothing was stored.
-            LedgerError: An id is taken though the ledger says that it is not, or the database rejects most rows.
-            OutageError, ConfigError: The database failed; whether the batch was stored, only the ledger knows.
-            HeartbeatError: What `check` raises; nothing was stored.
+            StaleOwnerError: The ledger is at another offset; nothing was stored.
+            LedgerError: A row exists that the ledger has not counted, or the database rejects most rows.
+            OutageError, ConfigError: The database failed. Only the ledger shows whether the batch was stored.
+            HeartbeatError: From `check`; nothing was stored.
         """
 
     def terminate_blockers(self) -> int:
-        """Terminate stalled sessions that block this one; return how many."""
+        """Terminate stalled sessions that block this one; return their number."""
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""

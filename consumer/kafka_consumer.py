@@ -1,10 +1,10 @@
 """
-Kafka's end: the assigned partitions as slices of records whose offsets follow each other.
+Reads from Kafka: the assigned partitions, as slices of records with consecutive offsets.
 
-The consumer group decides who reads a partition; where reading starts, the ledger decides alone. A partition is
-therefore assigned paused and stays "unstarted" until `start_at` brings its offset from the ledger.
+The consumer group decides which consumer reads a partition; the ledger decides from which offset. A partition is
+therefore assigned paused, and stays "unstarted" until `start_at` gets its offset from the ledger.
 
-More than 250 lines: reading, rebalances and the ways back from an error share the partitions' positions.
+More than 250 lines: reading, rebalances and recovery share the partitions' positions.
 """
 
 import math
@@ -31,7 +31,7 @@ from store.batch import Slice
 from store.errors import RecordReplacedError
 from store.position import Evidence, Position
 
-REJOIN_S: Final = 15.0  # longer than a group takes to give partitions to its members
+REJOIN_S: Final = 15.0  # longer than a group takes to assign partitions
 
 
 class KafkaSource:
@@ -40,7 +40,7 @@ class KafkaSource:
 
     Args:
         settings: Addresses, topic, group and options.
-        before_revoke: Called before partitions are given up; it may wait for what is being written, in bounded time.
+        before_revoke: Called before partitions are revoked. It may wait, in bounded time, for writes in flight.
     """
 
     def __init__(self, settings: Settings, before_revoke: Callable[[], object]) -> None:
@@ -66,8 +66,8 @@ class KafkaSource:
         self.topic = TopicIdentity(self._topic, "")
 
     def subscribe(self) -> None:
-        """Learn the topic's id and join the group."""
-        self._consume(1, 0)  # before it subscribes, nothing else polls the client
+        """Read the topic's id and join the group."""
+        self._consume(1, 0)  # until it has subscribed, nothing else polls the client
         self.topic, _ = identify(self._admin, self._topic)
         self._consumer.subscribe(
             [self._topic], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._unassign
@@ -79,10 +79,10 @@ class KafkaSource:
 
     def read(self) -> list[Slice]:
         """
-        Read until `max_batch` messages are there or `max_wait_s` has passed, as `Source.read`.
+        Read until there are `max_batch` messages or `max_wait_s` has passed, as `Source.read`.
 
         Raises:
-            NoCoordinatorError: No partition has come, and the group has no coordinator; besides those of `Source`.
+            NoCoordinatorError: No partition is assigned, and the group has no coordinator. Others as `Source.read`.
         """
         self._events.check()
         self._check_group()
@@ -98,14 +98,14 @@ class KafkaSource:
         finished = [self._finish(partition, reading) for partition, reading in parts.items()]
         self._search_failed()
         slices = [part for part in finished if part is not None]
-        if not slices:  # otherwise they would be lost
+        if not slices:  # otherwise the slices would be lost
             self._raise_refusal()
         self._coordinator.check(has_partitions=bool(self._positions or self.unstarted))
         return slices
 
     @property
     def stuck(self) -> set[int]:
-        """Return the partitions that cannot be read on: to have nothing else to do is no progress then."""
+        """Return the partitions that cannot be read, as `Source.stuck`."""
         return {*self._positions} if self._admin.is_down else self._unreadable.stuck(self._positions)
 
     def holds(self, part: Slice) -> bool:
@@ -113,28 +113,28 @@ class KafkaSource:
         return self._positions.get(part.partition) == part.to_offset
 
     def rest(self) -> None:
-        """Stay a member of the group without reading: pause everything, and serve what the broker has to say."""
+        """Stay in the group without reading: pause all partitions, and serve callbacks."""
         if not self._resting:
             self._consumer.pause(self._consumer.assignment())
             self._resting = True
-        self._consume(1, 0)  # a record that slips through is missed, and read again
+        self._consume(1, 0)  # a record that still arrives is dropped, and read again
 
     def forget_positions(self) -> None:
-        """Forget every place: what was read since the last commit will be read again from the ledger's offsets."""
+        """Forget all positions: reading will continue from the ledger's offsets."""
         self.unstarted |= self._positions.keys()
         for partition in self.unstarted:
             self._forget(partition)
         self._consumer.pause(self._consumer.assignment())
 
     def start_at(self, positions: Mapping[int, Position]) -> None:
-        """Start reading partitions at these positions, if they are still ours and unstarted."""
-        self._consume(1, 0)  # a rebalance that waits is served first: none may begin between a seek and its second way
+        """Start reading partitions at these positions, if they are still assigned and unstarted."""
+        self._consume(1, 0)  # serves a pending rebalance first: none may begin between the two ways of `_seek`
         started = self.unstarted & positions.keys()
         for partition in started:
             self._positions[partition] = positions[partition].next_offset
             self._seek(partition, self._evidence.expect(partition, positions[partition]))
         self.unstarted -= started
-        if not self._resting:  # otherwise they are resumed with all others
+        if not self._resting:  # otherwise they resume with all others
             self._resume(started)
 
     def log_ranges(self, partitions: Collection[int]) -> dict[int, tuple[int, int]]:
@@ -142,13 +142,13 @@ class KafkaSource:
         return self._offsets.ranges(partitions)
 
     def log_ends(self) -> dict[int, int | None]:
-        """Return where the log of each assigned partition ends, as last known; None where it is not known yet."""
+        """Return the end of each assigned partition's log, as last known; None: not known yet."""
         assigned = self._positions.keys() | self.unstarted
         fetched = set() if self._resting else self._positions.keys() - self._unreadable.partitions
         return self._offsets.ends(fetched, assigned - fetched)
 
     def mirror(self, offsets: Mapping[int, int]) -> None:
-        """Tell Kafka how far we are; as `LogOffsets.mirror`."""
+        """Show Kafka's tools these offsets; as `LogOffsets.mirror`."""
         self._offsets.mirror(offsets)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class KafkaSource:
         self._consumer.close()
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # Explicitly and paused: if a callback fails or does not assign, the client starts at the group's offsets.
+        # Assigned here and paused: if a callback does not assign, the client starts at the group's offsets.
         for one in partitions:
             one.offset = 0
         self._consumer.incremental_assign(partitions)
@@ -186,16 +186,16 @@ class KafkaSource:
 
     def _check_group(self) -> None:
         """
-        Begin anew once all partitions were given up and none has come for a while.
+        Raise if all partitions were revoked and none was assigned for a while: a new client must join.
 
-        A broker before 4.2 that has just started may not know a member yet, and refuse it for ever when it joins again
-        under its own id (KAFKA-19233). A new client has a new id. Where others own the partitions by now, joining once
-        more costs a moment, and the next client waits as long as it takes.
+        A broker before 4.2 that has just started may not know a member yet, and reject it for ever when it joins again
+        with its id (KAFKA-19233). A new client has a new id. If other members own all partitions, joining again does no
+        harm, and the next client waits without a limit.
         """
         if time.monotonic() - self._without_partitions_since > REJOIN_S:
             raise MembershipLostError(
-                f"no partition from group {self._kafka.group_id} for {REJOIN_S:g} s after all were given up",
-                hint="The consumer joins again; a consumer more than there are partitions stays without one.",
+                f"no partition from group {self._kafka.group_id} for {REJOIN_S:g} s after all were revoked",
+                hint="The consumer joins again. If there are more consumers than partitions, some get none.",
             )
 
     def _forget(self, partition: int) -> None:
@@ -205,7 +205,7 @@ class KafkaSource:
         self._unreadable.forget(partition)
 
     def _consume(self, count: int, wait_s: float) -> list[Message]:
-        """Get what is there; a partition that lost its place waits for the ledger and the log's ends to tell why."""
+        """Return the next records. Partitions whose log does not hold their position become unstarted."""
         self._admin.serve(f"read topic {self._topic}" if self._positions else "")
         messages = self._events.records_of(self._consumer.consume(count, wait_s))
         while self._events.lost:
@@ -219,8 +219,8 @@ class KafkaSource:
         return messages
 
     def _are_doubtful(self, messages: Sequence[Message]) -> bool:
-        """Return whether the ledger must be asked again before these are used; raise if Kafka's log was cut."""
-        if self._events.was_away():  # it may have been cut meanwhile
+        """Return whether the ledger must be read again before these are used; raise if Kafka's log was cut."""
+        if self._events.was_away():  # the log may have been cut meanwhile
             return True
         if (other := self._evidence.find_other(messages)) is None:  # type: ignore[arg-type]  # as above
             return False
@@ -231,7 +231,7 @@ class KafkaSource:
         raise RecordReplacedError(self._topic, other.partition(), other.offset())
 
     def _reading(self, parts: dict[int, Reading], partition: int) -> Reading | None:
-        """Return this call's reading of a partition; None if it was given up meanwhile or its place is not known."""
+        """Return this call's reading of a partition; None if it has no position (any more)."""
         if partition not in parts:
             if partition not in self._positions:
                 return None
@@ -239,7 +239,7 @@ class KafkaSource:
         return parts[partition]
 
     def _pass_to_log_ends(self, parts: dict[int, Reading]) -> None:
-        """Pass the offsets that hold no record at the ends of logs."""
+        """Pass the offsets without a record at the ends of logs."""
         while self._events.log_ends:
             partition, offset = self._events.log_ends.popitem()
             self._unreadable.settle(partition)
@@ -247,7 +247,7 @@ class KafkaSource:
                 reading.reach(offset)
 
     def _search_failed(self) -> None:
-        """Pause the partitions where the client met an error, and find out what is there; until then, it is ignored."""
+        """Pause the partitions with an error, and search for the unreadable batch there."""
         for partition in self._events.failed - self._unreadable.partitions:
             if partition in self._positions:
                 self._consumer.pause([TopicPartition(self._topic, partition)])
@@ -256,19 +256,19 @@ class KafkaSource:
                 self._events.forget(partition)
 
     def _raise_refusal(self) -> None:
-        """Raise what the broker refuses: once; while no partition is ours, again and again, as the client does not."""
+        """Raise the broker's rejection: once, or at each call while no partition is assigned."""
         if (refusal := self._events.refusal) is not None:
             if self._positions or self.unstarted:
                 self._events.refusal = None
             raise refusal
 
     def _pass_unreadable(self) -> list[Slice]:
-        """Return what is known to be unreadable; behind it, reading goes on."""
+        """Return the slices of unreadable batches that were found, and continue reading behind them."""
         slices = []
         for partition in self._unreadable.partitions:
             try:
                 part = self._unreadable.take(partition, self._positions[partition], self._max_batch)
-            except ConfigError as error:  # it is searched for again; what others have is handed out
+            except ConfigError as error:  # the search is repeated; the others' slices are returned
                 self._events.refusal = error
                 continue
             if part is not None:
@@ -283,7 +283,7 @@ class KafkaSource:
     def _finish(self, partition: int, reading: Reading) -> Slice | None:
         start = self._positions.get(partition)
         if start is None:
-            return None  # it lost its place in the middle of the call
+            return None  # it lost its position during the call
         self._positions[partition] = reading.expected
         self._suspected[partition] = reading.suspected
         if reading.suspected:
@@ -297,7 +297,7 @@ class KafkaSource:
         here = TopicPartition(self._topic, partition, offset)
         try:
             self._consumer.seek(here)
-        except KafkaException:  # not started yet, or stopped by an error: assign it anew, with its offset
+        except KafkaException:  # not started yet, or stopped by an error: assign it again, with its offset
             self._consumer.incremental_unassign([here])
             self._consumer.incremental_assign([here])
 

@@ -1,8 +1,8 @@
 """
-One partition's records without holes that nobody has looked at twice.
+One partition's records. Offset gaps are accepted only after a second read confirms them.
 
-Offsets may hold no record for a reader: a transaction's marker, an aborted or a compacted record. One that got lost
-on its way here looks the same, so a hole is believed only when a second reading finds it again.
+Some offsets hold no record for a reader: transaction markers, aborted and compacted records. A record that got lost on
+its way looks the same. So a gap counts only if a second read finds it again.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from common.event import MAX_EVENT_BYTES
 from store.reasons import Reason
 from store.record import PlainRecord, Record, Rejected
 
-Hole = tuple[int, int]  # from the first missing offset to the next record's
+Hole = tuple[int, int]  # the first missing offset and the next record's
 
 
 class Reading:
@@ -20,7 +20,7 @@ class Reading:
 
     Args:
         expected: The offset that comes next.
-        seen_before: Holes that an earlier reading met, each from the first missing offset to the next record's.
+        seen_before: Holes that an earlier read found.
     """
 
     def __init__(self, expected: int, seen_before: set[Hole]) -> None:
@@ -32,9 +32,9 @@ class Reading:
         self._ahead = expected
 
     def take(self, records: Sequence[Record]) -> None:
-        """Take the next records; after a hole that nobody has seen before, only note the holes that follow."""
+        """Take the next records. After a new hole, only note further holes."""
         following = range(self.expected, self.expected + len(records))
-        if not self.suspected and [record.offset() for record in records] == list(following):  # as nearly always
+        if not self.suspected and [record.offset() for record in records] == list(following):  # nearly always
             self.records += records
             self.expected = self._ahead = following.stop
             return
@@ -42,7 +42,7 @@ class Reading:
             self._take_one(record)
 
     def reach(self, offset: int) -> None:
-        """Pass the offsets before this one, which hold no record; note them where nobody has seen that before."""
+        """Pass the offsets before this one, which hold no record. Only note a hole that no earlier read found."""
         if offset <= self._ahead:
             return
         hole = (self._ahead, offset)
@@ -66,13 +66,13 @@ class Reading:
 
 def set_aside_large(records: Sequence[Record], kept_bytes: int) -> tuple[Sequence[Record], Sequence[Rejected]]:
     """
-    Split off the records whose payload is too large for an event, and cut them: a batch would hold on to them.
+    Separate the records whose payload is too large for an event, and cut them, which frees memory.
 
     Args:
-        records: Their length is that of their payload, as with a confluent_kafka.Message.
-        kept_bytes: How much of a payload is kept.
+        records: `len` of each is that of its payload, as for a confluent_kafka.Message.
+        kept_bytes: The bytes of a payload that are kept.
     Returns:
-        The records that are to be validated, and those that are rejected unseen.
+        The records to validate, and the rejected ones.
     """
     sizes = list(map(len, records))  # type: ignore[arg-type]  # see above
     if max(sizes, default=0) <= MAX_EVENT_BYTES:

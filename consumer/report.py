@@ -1,4 +1,4 @@
-"""What the consumer reports: one `Stored` line a second, and the lag."""
+"""Logs one `Stored` line a second, and reports the lag."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ class StoredReport:
         self._since = time.monotonic()
 
     def note_offsets(self, offsets: Mapping[int, int]) -> None:
-        """Note where the ledger stands."""
+        """Note the ledger's offsets."""
         self._ledger.update(offsets)
         self._moved.update(offsets)
 
@@ -48,7 +48,7 @@ class StoredReport:
         return time.monotonic() - self._since >= INTERVAL_S
 
     def take_moved(self) -> dict[int, int]:
-        """Return the ledger's offsets that were noted since this was called before, of partitions still assigned."""
+        """Return the ledger's offsets that were noted since the last call, of partitions that are still assigned."""
         moved, self._moved = self._moved & self._ledger.keys(), set()
         return {partition: self._ledger[partition] for partition in moved}
 
@@ -57,7 +57,7 @@ class StoredReport:
         Report the lag, and what was stored since the last report.
 
         Args:
-            log_ends: By assigned partition, where Kafka's log ends; None: not known yet.
+            log_ends: By assigned partition, the end of Kafka's log; None: not known yet.
         """
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()

@@ -1,4 +1,4 @@
-"""Batches that Kafka's client cannot read: their offsets are quarantined, and other partitions go on meanwhile."""
+"""Quarantines the offsets of batches that Kafka's client cannot read. Other partitions continue meanwhile."""
 
 import threading
 import time
@@ -17,12 +17,12 @@ from store.reasons import Reason
 from store.record import PlainRecord, Rejected
 
 RETRY_S: Final = 10.0
-AT_ONCE: Final = threading.BoundedSemaphore(4)  # searches; each may unpack a large batch, which takes memory
+AT_ONCE: Final = threading.BoundedSemaphore(4)  # searches at a time; each may unpack a large batch, which takes memory
 
 
 class UnreadableBatches:
     """
-    The partitions at whose position Kafka's client reports an error; they are paused meanwhile.
+    Partitions with an error at their position. They are paused meanwhile.
 
     Args:
         settings: Address, topic, options.
@@ -32,24 +32,24 @@ class UnreadableBatches:
         self._settings = settings
         self._searches: dict[int, _Search] = {}
         self._found: dict[int, UnreadableBatch] = {}
-        self._readable: dict[int, int] = {}  # positions at which a search found nothing wrong
+        self._readable: dict[int, int] = {}  # positions at which a search found no error
 
     @property
     def partitions(self) -> set[int]:
-        """Return the partitions that are looked into or passed."""
+        """Return the partitions whose unreadable batch is being searched or passed."""
         return self._searches.keys() | self._found.keys()
 
     def stuck(self, positions: Mapping[int, int]) -> set[int]:
-        """Return the partitions whose reading does not go on, or has not gone on yet after a search."""
+        """Return the partitions that are not being read, or have not advanced since a search."""
         return {*self._searches, *(p for p, offset in self._readable.items() if positions.get(p) == offset)}
 
     def search(self, partition: int, position: int) -> None:
         """Search for the end of the batch at a partition's position."""
-        again = self._readable.get(partition) == position  # read by the other client, and not by the group's
+        again = self._readable.get(partition) == position  # the search could read it, the group's client could not
         self._searches[partition] = _Search(self._settings, partition, position, RETRY_S if again else 0)
 
     def forget(self, partition: int) -> None:
-        """Drop what is known of a partition: it was given up, or is read anew."""
+        """Forget a partition: it was revoked, or is read again."""
         self._found.pop(partition, None)
         self._readable.pop(partition, None)
         if (search := self._searches.pop(partition, None)) is not None:
@@ -61,16 +61,16 @@ class UnreadableBatches:
 
     def take(self, partition: int, position: int, most: int) -> Slice | None:
         """
-        Return the next unreadable offsets from a partition's position on.
+        Return the next unreadable offsets from a partition's position.
 
         Args:
-            partition: One of `partitions`. Once it is none of them any more, reading goes on at the slice's end.
-            position: Where it stands.
-            most: How many records the slice may have.
+            partition: One of `partitions`. When it is no longer among them, reading continues at the slice's end.
+            position: Its next offset.
+            most: The maximum number of records in the slice.
         Returns:
-            A slice whose records are all bad; None if there are none, or none yet.
+            A slice whose records are all rejected; None if there are none, or none yet.
         Raises:
-            ConfigError: The broker refuses us.
+            ConfigError: The broker rejects us.
         """
         if (search := self._searches.get(partition)) is not None:
             if not search.is_done:
@@ -100,7 +100,7 @@ class UnreadableBatches:
 
 
 class _Search:
-    """Searches, in a thread of its own, for the batch at an offset until there is an answer; each failure is logged."""
+    """Searches for the batch at an offset in its own thread, until it succeeds. It logs each failure."""
 
     def __init__(self, settings: Settings, partition: int, offset: int, wait_s: float) -> None:
         self._settings = settings
@@ -113,15 +113,15 @@ class _Search:
 
     @property
     def is_done(self) -> bool:
-        """Return whether there is an answer."""
+        """Return whether the search has ended."""
         return self._found.done()
 
     def result(self) -> UnreadableBatch | None:
-        """Return the batch; None if what stands at the offset can be read. Raises as `find`, but no `OutageError`."""
+        """Return the batch; None if the record at the offset can be read. Raises as `find`, but no `OutageError`."""
         return self._found.result()
 
     def cancel(self) -> None:
-        """Stop searching; nobody wants the answer any more."""
+        """Stop the search."""
         self._cancelled.set()
 
     def _run(self) -> None:
@@ -133,7 +133,7 @@ class _Search:
             except OutageError as error:
                 structlog.get_logger().error("unreadable batch has no known end", error=error.message, hint=error.hint)
                 self._cancelled.wait(RETRY_S)
-            except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
+            except BaseException as error:  # noqa: BLE001 - `result` raises it again
                 self._found.set_exception(error)
                 return
             else:

@@ -1,13 +1,13 @@
 """
-The loop: while batches are being written, the next one is read and decoded.
+The loop: reads and validates the next batch while others are written.
 
-More than 250 lines: every ending that a wait, a read or a write can have is met here.
+More than 250 lines: it handles every result of a wait, a read and a write.
 
-Each writer has a connection of its own, so that one batch is copied while the one before it commits. Only the copying
-overlaps: a batch advances the ledger after the batch before it has, and if that one fails, it fails, too.
+Each writer has its own connection, so one batch is copied while the previous one commits. Only `COPY` overlaps: a batch
+advances the ledger after the previous batch has. If that one fails, this one fails, too.
 
-Start, rebalance, a lost connection and a stale owner share one path: forget what was read, ask the ledger where to
-go on, read from there. Nothing in here knows Kafka or PostgreSQL; it gets a `Source` and a `Store` passed in.
+Start, rebalance, a lost connection and a stale owner share one path: forget the positions, read the ledger, continue
+from there. This module does not know Kafka or PostgreSQL; it gets a `Source` and a `Store`.
 """
 
 import threading
@@ -30,25 +30,25 @@ from store.metrics import FENCED
 from store.outage import Outage
 from store.validation import Decode
 
-PATIENCE_S: Final = 1.0  # with a write, before the group is told that we are still there; then every so often
-# A stop waits this long for the last writes, then for the group; together less than compose's stop_grace_period.
+PATIENCE_S: Final = 1.0  # while a write takes longer, the group is polled this often
+# A stop waits this long for the last writes, then for leaving the group; less than compose's stop_grace_period.
 DRAIN_S, LEAVE_S = 25.0, 5.0
-REVOKE_S: Final = 5.0  # a rebalance waits this long; a write that is later yet is stopped by the fence
+REVOKE_S: Final = 5.0  # a rebalance waits this long for writes; the fence stops a later one
 NAP_S: Final = 0.1
 
 
 class Worker:
     """
-    Reads, decodes and has batches written until told to stop.
+    Reads, validates and writes batches until it is stopped.
 
-    A person's mistake (`ConfigError`, `RefusedError`) ends it, until it has read the ledger once. From then on it is an
-    outage, such as a database being restored or a password being rotated: it waits and goes on by itself.
+    An operator's mistake (`ConfigError`, `RefusedError`) stops it, until it has read the ledger once. After that it is
+    an outage, such as a database being restored or a changed password: it retries.
 
     Args:
-        open_source: Makes a new membership in the group; gets what to call before partitions are given up.
+        open_source: Starts a new group session; its argument is called before partitions are revoked.
         stores: One for each batch that may be written at a time; each is used by one thread at a time.
-        decode: Judges payloads.
-        health: Is told of progress.
+        decode: Validates payloads.
+        health: Gets notes of progress.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Worker:
 
     def run(self, stop: Stop) -> None:
         """
-        Store what arrives until `stop` is set; then finish what is under way, in bounded time.
+        Store records until `stop` is set; then finish the writes in flight, in bounded time.
 
         Raises:
-            LedgerError, ConfigError: Going on is no use or no good; everything committed so far stays.
+            LedgerError, ConfigError: Continuing is useless or unsafe. Everything that was committed stays.
         """
         try:
             while not stop.is_set():
@@ -83,7 +83,7 @@ class Worker:
             self._writers.close()
 
     def _run_source(self, stop: Stop) -> None:
-        """Run one group session: until the end, or until the topic turns out to be another one."""
+        """Run one group session, until stopped or the topic is re-created."""
         self._report.forget_offsets()
         self._revoke_s = REVOKE_S
         source = self._open_source(lambda: self._writers.wait(self._revoke_s))
@@ -94,7 +94,7 @@ class Worker:
                 self._settle(source, DRAIN_S)
                 self._show_progress(source, now=True)
             finally:
-                self._revoke_s = 0.0  # what has not ended by now is not waited for once more
+                self._revoke_s = 0.0  # leaving the group does not wait for writes again
                 _close(source)
         except (TopicReplacedError, MembershipLostError) as error:
             structlog.get_logger().warning("group session ended", error=error.message, hint=error.hint)
@@ -130,7 +130,7 @@ class Worker:
                 source.mirror(moved)
 
     def _note_idle(self) -> None:
-        """Note that there is nothing to do; right after a failure, that only means that it was not tried again yet."""
+        """Note that there is nothing to do, unless a server has just failed and was not retried yet."""
         if self._kafka.is_settled and self._postgresql.is_settled:
             self._health.ok()
             self._kafka.note_success()
@@ -164,21 +164,21 @@ class Worker:
         except LogEndsEarlyError as error:
             if self._ends_early(source, error):
                 raise
-            return  # another engine was quicker with records that came meanwhile: ask again
+            return  # another engine stored newer records meanwhile: ask again
         except (OutageError, ConfigError) as error:
             self._wait_out(error, self._postgresql)
             return
         source.start_at(positions)
         self._report.note_offsets({partition: at.next_offset for partition, at in positions.items()})
         self._has_worked = True
-        if not self._write_failed:  # otherwise only a write shows that writing works again
+        if not self._write_failed:  # otherwise only a successful write shows that writing works again
             self._recovered()
 
     def _look_up_logs(self, source: Source) -> dict[int, tuple[int, int]]:
         """Return the first and the next offset of the unstarted partitions that Kafka answers for."""
         try:
             log_ranges = source.log_ranges(source.unstarted)
-            source.check_topic().wait()  # afterwards, so that they are this topic's and not its successor's
+            source.check_topic().wait()  # afterwards, so the ranges are this topic's and not its successor's
         except (OutageError, ConfigError) as error:
             self._wait_out(error, self._kafka)
             return {}
@@ -197,7 +197,7 @@ class Worker:
         return error.partition in log_ranges and log_ranges[error.partition][1] < error.expected
 
     def _rest(self, source: Source) -> None:
-        """Stay in the group and go on reporting, while something is waited for."""
+        """Stay in the group and report, during a wait."""
         try:
             source.rest()
         except (ConfigError, OutageError) as error:
@@ -205,13 +205,13 @@ class Worker:
         self._show_progress(source)
 
     def _hand_over(self, source: Source, batch: Batch, stop: Stop) -> None:
-        """Have a batch written as soon as a writer has time; a batch that follows a failed one is dropped."""
+        """Start writing a batch when a writer is free. Drop it if the previous one fails."""
         while not self._settle(source, PATIENCE_S, leave=self._writers.most - 1):
             if stop.is_set():
                 return  # it is read again
             self._rest(source)
-        # Of what lost its place meanwhile (the write before failed, the partition was given up) nothing is written; it
-        # is read again. The rest must be: its positions have moved on, so nothing else would ever read it.
+        # Slices whose position was forgotten meanwhile (the previous write failed, the partition was revoked) are not
+        # written; they are read again. The others must be written: their positions have advanced.
         held = [part for part in batch.slices if source.holds(part)]
         if not held:
             return
@@ -220,25 +220,25 @@ class Worker:
         self._writers.write(batch, source)
 
     def _settle(self, source: Source, timeout_s: float, leave: int = 0) -> bool:
-        """Wait in all so long until at most `leave` writes are under way; False if there are more."""
+        """Wait at most `timeout_s` until at most `leave` writes are in flight; return False if there are more."""
         for write in self._writers.take_finished(timeout_s, leave):
             self._finish(source, write)
         return len(self._writers) <= leave
 
     def _finish(self, source: Source, write: Write) -> None:
-        """Take note of a write's end; its failure displaces every partition."""
-        # Not by `result()`: raised in here, the error and its frame would keep each other and the batch alive.
+        """Note a write's result. A failure forgets the position of every partition."""
+        # Not by `result()`: it would raise here, and the error and this frame would keep each other and the batch.
         match write.future.exception():
             case None:
                 BATCH_SECONDS.observe(time.monotonic() - write.started)
                 BATCH_ROWS.observe(write.batch.messages)
                 self._report.stored(write.batch, write.future.result())
-                # A partition that cannot be read is no progress, whatever the others do.
+                # While a partition cannot be read, the others' progress is no sign of health.
                 if not (source.unstarted or source.stuck):
                     self._health.ok()
                 self._recovered()
             case PredecessorFailedError():
-                pass  # everything was forgotten when that one failed
+                pass  # all positions were forgotten when the previous write failed
             case StaleOwnerError() as error:
                 source.forget_positions()
                 FENCED.inc()
@@ -261,7 +261,7 @@ class Worker:
 
 
 def _close(source: Source) -> None:
-    """Leave the group, in bounded time: a broker that hangs would hold the client up for a minute and more."""
+    """Leave the group, in bounded time: with a hanging broker, the client would wait for more than a minute."""
     leaving = threading.Thread(target=source.close, name="leave", daemon=True)
     leaving.start()
     leaving.join(LEAVE_S)
@@ -269,5 +269,5 @@ def _close(source: Source) -> None:
         structlog.get_logger().warning(
             "did not leave the consumer group in time",
             waited_s=LEAVE_S,
-            hint="The broker did not answer; the group gives the partitions to others when this session expires.",
+            hint="The broker did not answer. The group reassigns the partitions when this session expires.",
         )

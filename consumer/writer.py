@@ -1,4 +1,4 @@
-"""The threads that talk to PostgreSQL while the loop reads Kafka: each one call at a time, with an answer to come."""
+"""A thread that calls PostgreSQL while the loop reads Kafka, one call at a time."""
 
 import threading
 import time
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 class Writer:
     """
-    Runs calls of one store in one thread, in order.
+    Runs calls to one store in one thread, in order.
 
-    The thread is a daemon: a call that hangs cannot keep the process from ending, whose connection the database then
-    sees close. (The standard library's executors wait for their threads at the end, whatever it takes.)
+    The thread is a daemon, so the process can exit during a call that hangs; the database then sees the connection
+    close. (The standard library's executors wait for their threads without a limit.)
 
     Args:
-        store: Used by this thread; by others, only while no call is under way.
+        store: Used by this thread; by others only while no call is running.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,14 +37,14 @@ class Writer:
 
     @property
     def is_idle(self) -> bool:
-        """Return whether no call is under way."""
+        """Return whether no call is running."""
         return self._asked is None or self._asked.done()
 
     def terminate_blockers(self, after_s: float) -> None:
         """
-        Terminate stalled sessions if a call has been under way for so long, and each time as much has passed again.
+        Terminate stalled sessions if a call has been running for so long, and again after each such period.
 
-        A thread of its own does it: it needs another connection, and a server that hangs does not answer for seconds.
+        This runs in its own thread: it needs another connection, and a hanging server does not answer for seconds.
         """
         if self.is_idle or time.monotonic() - self._asked_at < after_s:
             return
@@ -52,7 +52,7 @@ class Writer:
         threading.Thread(target=copy_context().run, args=(self._end_blockers,), name="blockers", daemon=True).start()
 
     def submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have something called; the future gets what it returns or raises."""
+        """Queue a call; the future gets its result or error."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -60,7 +60,7 @@ class Writer:
                 result = call(*args, **kwargs)
             except HeartbeatError as error:
                 future.set_exception(_without_frames(error))
-            except BaseException as error:  # noqa: BLE001 - raised again by whoever asks for the result
+            except BaseException as error:  # noqa: BLE001 - the future raises it again
                 future.set_exception(error)
             else:
                 future.set_result(result)
@@ -70,8 +70,8 @@ class Writer:
         return future
 
     def _end_blockers(self) -> None:
-        if ended := self.store.terminate_blockers():
-            structlog.get_logger().warning("terminated stalled sessions that blocked a write", count=ended)
+        if count := self.store.terminate_blockers():
+            structlog.get_logger().warning("terminated stalled sessions that blocked a write", count=count)
 
     def _run(self) -> None:
         while True:
@@ -79,7 +79,7 @@ class Writer:
 
 
 def _without_frames(error: HeartbeatError) -> HeartbeatError:
-    """Drop the tracebacks of an error and its causes: their frames would keep the failed batch until a collection."""
+    """Remove the tracebacks of an error and its causes: their frames would keep the failed batch in memory."""
     one: BaseException | None = error
     while one is not None:
         one.__traceback__ = None

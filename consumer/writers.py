@@ -1,4 +1,4 @@
-"""The batches that are being written, the oldest first, and the threads that write them."""
+"""The batches in flight, the oldest first, and the threads that write them."""
 
 import time
 from collections import deque
@@ -15,12 +15,12 @@ from store.batch import Batch
 from store.position import Position
 from store.record import Rejected
 
-BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled owner, who is then ended
+BLOCKED_S: Final = 1.5  # then a stalled owner is assumed to block the write, and its session is terminated
 
 
 @dataclass(slots=True)
 class Write:
-    """A batch on its way into the database."""
+    """A batch that is being written."""
 
     batch: Batch
     future: Future[list[Rejected]]
@@ -29,25 +29,25 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class InOrder:
-    """Checks what must hold when a batch's ledger advances: the topic is the same, the batch before is stored."""
+    """Checks before the ledger advances that the topic is the same and the previous batch is stored."""
 
     topic: Check
     before: Future[list[Rejected]] | None
 
     def start(self) -> None:
-        """Ask for the topic."""
+        """Start the topic's check."""
         self.topic.start()
 
     def wait(self) -> None:
-        """Wait for the batch before, then for the topic."""
+        """Wait for the previous batch, then for the topic's check."""
         if self.before is not None and self.before.exception() is not None:
-            raise PredecessorFailedError("the batch before was not stored", hint="Both are read again.")
+            raise PredecessorFailedError("the previous batch was not stored", hint="Both are read again.")
         self.topic.wait()
 
 
 class Writers:
     """
-    Writes batches beside each other; each advances the ledger only after the one before it was stored.
+    Writes batches in parallel. Each advances the ledger only after the previous one was stored.
 
     Args:
         stores: One for each batch that may be written at a time.
@@ -58,35 +58,35 @@ class Writers:
         self._writes: deque[Write] = deque()
 
     def __len__(self) -> int:
-        """Return how many writes are under way, or have ended and were not taken by `take_finished` yet."""
+        """Return the number of writes that `take_finished` has not returned yet."""
         return len(self._writes)
 
     @property
     def most(self) -> int:
-        """Return how many batches may be written at a time."""
+        """Return the maximum number of batches in flight."""
         return len(self._writers)
 
     def ask_positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> Future[tuple[int, dict[int, Position]]]:
-        """Ask the ledger, as `Store.positions`; while nothing is being written."""
+        """Read the ledger, as `Store.positions`, while nothing is being written."""
         return self._writers[0].submit(self._writers[0].store.positions, topic, log_ranges)
 
     def write(self, batch: Batch, source: Source) -> None:
-        """Begin to write a batch; one writer has to be free."""
+        """Start writing a batch; one writer must be free."""
         before = self._writes[-1].future if self._writes else None
         writer = next(writer for writer in self._writers if writer.is_idle)
         future = writer.submit(writer.store.write, batch, source.topic, InOrder(source.check_topic(), before))
         self._writes.append(Write(batch, future, time.monotonic()))
 
     def take_finished(self, timeout_s: float, leave: int) -> Iterator[Write]:
-        """Wait in all so long until at most `leave` writes are under way; give those that end, in order."""
+        """Wait at most `timeout_s` until at most `leave` writes are in flight; yield the finished ones, in order."""
         deadline = time.monotonic() + timeout_s
         while len(self._writes) > leave and self.is_done(self._writes[0].future, deadline - time.monotonic()):
             yield self._writes.popleft()
 
     def is_done(self, asked: Future[Any], timeout_s: float) -> bool:
-        """Wait for a store's answer; after a while, terminate stalled owners that hold it up."""
+        """Wait for a store's answer; return False after `timeout_s`. Terminate stalled sessions that block it."""
         if wait([asked], max(0.0, timeout_s)).done:
             return True
         for writer in self._writers:
@@ -94,11 +94,11 @@ class Writers:
         return False
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until all writes have ended, at most so long; they are still to be taken by `take_finished`."""
-        wait([write.future for write in tuple(self._writes)], timeout_s)  # a group that is left calls from its thread
+        """Wait at most `timeout_s` until all writes have finished; `take_finished` still returns them."""
+        wait([write.future for write in tuple(self._writes)], timeout_s)  # a copy: leaving is a thread
 
     def close(self) -> None:
-        """Close the connections on which nothing is under way; a call that hangs ends with the process."""
+        """Close the connections of idle writers; a call that hangs ends with the process."""
         for writer in self._writers:
             if writer.is_idle:
                 writer.store.close()
