@@ -1,1 +1,1 @@
-"""The second engine: the same topic, tables and guarantees on Spark Structured Streaming."""
+"""The second engine: the same topic, tables and guarantees, on Spark Structured Streaming."""

@@ -16,8 +16,8 @@ SERVICE = "spark"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run until a signal comes; the exit code."""
-    parser = service_parser("python -m spark", "Stores Kafka's heartbeats in PostgreSQL.")
+    """Run until a signal comes; return the exit code."""
+    parser = service_parser("python -m spark", "Stores heartbeats from Kafka in PostgreSQL, each exactly once.")
     given = parser.parse_args(arguments)
     return runtime.run(SERVICE, lambda: store(given.config))
 
@@ -28,7 +28,7 @@ def store(config: Path) -> int:
 
         def start_spark() -> SparkSession:
             session = open_session(service.settings)
-            service.stop.listen()  # Spark has taken Ctrl-C for itself
+            service.stop.listen()  # Spark has installed its own handler for Ctrl-C
             structlog.get_logger().info("spark ready", version=session.version, ui=session.sparkContext.uiWebUrl)
             return session
 

@@ -1,4 +1,4 @@
-"""The driver's loop: start a query where the ledger stands, watch it, and do so again when it ends."""
+"""The driver's loop: start a query at the ledger's offsets, watch it, and restart it when it ends."""
 
 import contextlib
 from collections.abc import Callable
@@ -24,20 +24,20 @@ from store.outage import Outage
 from store.postgres import PostgresStore
 
 LOOK_S: Final = 1.0
-DRAIN_S: Final = 30.0  # a stop waits this long for the micro-batch under way; compose's stop_grace_period is longer
-CUT_S: Final = 5.0  # and so long when the query is to start anew
-OVERTAKEN_S: Final = 0.5  # before the query starts anew behind what somebody else stored
+DRAIN_S: Final = 30.0  # a stop waits this long for the running micro-batch; compose's stop_grace_period is longer
+CUT_S: Final = 5.0  # a restart of the query waits this long
+OVERTAKEN_S: Final = 0.5  # before the query restarts behind what another consumer stored
 
 
 class Engine:
     """
-    Stores what arrives until told to stop.
+    Stores records until it is stopped.
 
     Args:
-        settings: Where Kafka and PostgreSQL are.
-        credentials: Who we are.
-        open_session: Starts Spark; called once, after Kafka and PostgreSQL were found to answer.
-        health: Is told of progress.
+        settings: Addresses and options.
+        credentials: The login at PostgreSQL.
+        open_session: Starts Spark; called once, after Kafka and PostgreSQL have answered.
+        health: Gets notes of progress.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Engine:
         old_rows = OldRows(settings.consumer.retention_days)
         self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows)
         self._outage = Outage("spark")
-        self._has_worked = False  # from then on, a mistake is waited out, as in the consumer's worker
+        self._has_worked = False  # after that, mistakes are retried, as in the consumer's worker
 
     def run(self, stop: StopFlag) -> None:
         """
-        Store what arrives until `stop` is set; then finish the micro-batch under way, in bounded time.
+        Store records until `stop` is set; then finish the running micro-batch, in bounded time.
 
         Raises:
-            LedgerError, ConfigError: Going on is no use or no good; everything committed so far stays.
+            LedgerError, ConfigError: Continuing is useless or unsafe. Everything that was committed stays.
         """
         try:
             while not stop.is_set():
@@ -81,11 +81,11 @@ class Engine:
             self._log.close()
             self._store.close()
             if self._session is not None:
-                with contextlib.suppress(Py4JError, OSError):  # its Java may be gone
+                with contextlib.suppress(Py4JError, OSError):  # its Java process may be gone
                     self._session.stop()
 
     def _run_stream(self, stop: StopFlag) -> None:
-        """Run one query: until the end, until it fails, or until the topic is not the one it reads."""
+        """Run one query until it is stopped, it fails, or the topic changes."""
         if (job := self._find_start()) is None:
             return
         if self._session is None:
@@ -104,22 +104,22 @@ class Engine:
             stream.stop(patience_s)
 
     def _find_start(self) -> Job | None:
-        """Ask the ledger where each partition goes on, and Kafka for the records taken last; None: ask again."""
-        self._log.was_away()  # what follows looks at the log of now
+        """Return a job at the ledger's positions, checked against Kafka's log; None: ask again."""
+        self._log.was_away()  # resets it: the log is read from here on
         topic, partitions = self._log.identify()
         log_ranges = self._log.ranges(range(partitions))
-        if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all of them or none
+        if leaderless := set(range(partitions)) - log_ranges.keys():  # Spark reads all partitions or none
             raise NoLeaderError(topic.name, leaderless)
         self._report.look({partition: end for partition, (_, end) in log_ranges.items()})
         check = self._log.check(topic)
-        check.wait()  # afterwards, so that they are this topic's and not its successor's
+        check.wait()  # afterwards, so the ranges are this topic's and not its successor's
         try:
             generation, positions = self._store.positions(topic, log_ranges)
         except LogEndsEarlyError as error:
             low_and_end = self._log.ranges([error.partition]).get(error.partition)
             if low_and_end is not None and low_and_end[1] < error.expected:
                 raise
-            return None  # another engine was quicker with records that came meanwhile
+            return None  # another engine stored newer records meanwhile
         replaced = find_replaced(self._settings, positions)
         check.wait()
         for partition, offset in replaced.items():
@@ -131,17 +131,17 @@ class Engine:
         if self._log.was_away():
             raise OutageError(
                 f"Kafka at {self._settings.kafka.bootstrap_servers} was away, and its log may have been cut meanwhile",
-                hint="The query starts again, and compares the last records first.",
+                hint="The query restarts, and compares the last records first.",
             )
 
     def _look(self, job: Job, stream: Stream) -> bool:
-        """See how far it is; False if the topic has changed: another one, or more partitions."""
+        """Report positions and lag; return False if the topic was replaced or has more partitions."""
         try:
             if self._log.identify() != (job.topic, len(job.positions)):
                 return False
             log_ranges = self._log.ranges(job.positions)
         except OutageError as error:
-            self._outage.report(error)  # Spark waits for Kafka, too, or gives up by itself
+            self._outage.report(error)  # Spark waits for Kafka, too, or its query fails
             return True
         stream.pass_tails(self._store, self._log.check(job.topic))
         positions = dict(stream.positions)

@@ -1,4 +1,4 @@
-"""What Spark hands over of Kafka, as the slices of records that the plain consumer works on."""
+"""Turns Spark's rows into the batches of records that the store writes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -9,8 +9,8 @@ from store.batch import Batch, Slice
 from store.record import PlainRecord
 from store.validation import Decode
 
-# Of the Kafka source's columns; the time comes as a number, for a calendar of Spark's own has no part in this.
-# The type's numbers become those of `store.record.Record.timestamp`: Spark counts from -1, a time that is missing.
+# Of the Kafka source's columns. The time is a number, so that Spark's calendar does not matter. The timestamp's type
+# becomes that of `store.record.Record.timestamp`: Spark counts from -1, a missing time.
 COLUMNS: Final = (
     "partition", "offset", "timestampType + 1 AS timestamp_type", "unix_millis(timestamp) AS record_ms", "key", "value"
 )  # fmt: skip
@@ -23,18 +23,18 @@ def rows_of(part: pa.RecordBatch) -> list[PlainRecord]:
 
 def batch_of(rows: Sequence[PlainRecord], position: int, generation: int, decode: Decode) -> Batch | None:
     """
-    Decode what lies at `position` and beyond; None if there is nothing.
+    Validate the records from `position` on; return None if there are none.
 
     Args:
-        rows: Records of one partition in the order of their offsets; between `position` and the last of them, Spark
-            has seen every offset, so those without a record hold none (a transaction's markers, say).
-        position: Where the ledger should stand.
-        generation: The topic's number.
-        decode: Judges payloads.
+        rows: Records of one partition, ordered by offset. Spark has read every offset up to the last one, so missing
+            offsets hold no record (for example, transaction markers).
+        position: The ledger's next offset.
+        generation: The topic's generation.
+        decode: Validates payloads.
     """
     if not rows or rows[-1].offset() < position:
         return None
-    if rows[0].offset() < position:  # somebody else was quicker
+    if rows[0].offset() < position:  # another consumer stored these
         rows = [row for row in rows if row.offset() >= position]
     end = rows[-1].offset() + 1
     slices = [Slice(rows[0].partition(), position, end, rows, skipped=end - position - len(rows))]

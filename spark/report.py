@@ -1,4 +1,4 @@
-"""What the job reports: one `Stored` line for each micro-batch, and the lag."""
+"""Logs one `Stored` line for each micro-batch, and reports the lag."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from store.old_rows import OldRows
 
 class MicroBatchReport:
     """
-    Speaks of micro-batches; the calls come from two threads.
+    Reports micro-batches; two threads call it.
 
     Args:
-        trigger_s: How often micro-batches begin, at most.
-        progress: Called after each that was stored whole.
+        trigger_s: The shortest time from one micro-batch to the next.
+        progress: Called after each micro-batch that was stored completely.
         old_rows: Warns of rows that are older than the retention.
     """
 
@@ -31,10 +31,10 @@ class MicroBatchReport:
         self._total = 0
         self._last = time.monotonic()
         self._gauges = Lag()
-        self.lag: int | None = None  # messages that are not stored, as of the last look
+        self.lag: int | None = None  # messages that are not stored yet, as of the last call of `look`
 
     def look(self, ends: Mapping[int, int], positions: Mapping[int, int] | None = None) -> None:
-        """Note how far Kafka's log goes, and the ledger; None: it stands where it was last known to."""
+        """Note the ends of Kafka's logs, and the ledger's offsets; None: they are unchanged."""
         self._ends = ends
         self._positions = dict(self._positions if positions is None else positions)
         self._show()
@@ -43,9 +43,9 @@ class MicroBatchReport:
         self.lag = self._gauges.show(self._ends, self._positions)
 
     def stored(self, batch: MicroBatch) -> None:
-        """Tell of a micro-batch; one without a row was stored by somebody else before."""
+        """Log a micro-batch. If it has no row, another consumer has stored it before."""
         now = time.monotonic()
-        # After a rest, what came at once is not to look like a trickle.
+        # A pause before the micro-batch must not lower its rate.
         seconds = min(now - self._last, max(batch.seconds, self._trigger_s))
         self._last = now
         rows = sum(one.stored for one in batch.outcomes)

@@ -14,34 +14,34 @@ from common.settings import Settings
 CONF: Final[Mapping[str, str]] = {
     "spark.app.name": "heartbeats",
     "spark.ui.showConsoleProgress": "false",
-    "spark.ui.killEnabled": "false",  # the web page asks nobody for a password: it is to look, not to stop jobs
-    # A micro-batch a second for weeks: what is kept of old ones for the web page takes memory.
+    "spark.ui.killEnabled": "false",  # the web page has no password: it must not stop jobs
+    # With a micro-batch each second for weeks, the web page's history takes memory.
     "spark.ui.retainedJobs": "100",
     "spark.ui.retainedStages": "100",
     "spark.ui.retainedTasks": "1000",
     "spark.sql.ui.retainedExecutions": "20",
     "spark.sql.streaming.ui.retainedProgressUpdates": "20",
     "spark.sql.streaming.numRecentProgressUpdates": "5",
-    # Spark insists on a checkpoint, but none is ever read: the ledger says where to go on.
+    # Spark demands a checkpoint, but nothing reads it: the ledger has the positions.
     "spark.sql.streaming.forceDeleteTempCheckpointLocation": "true",
     "spark.sql.streaming.minBatchesToRetain": "2",
     "spark.sql.streaming.stopTimeout": "10s",
 }
 
-# Spark asks for the log's ends after each poll, and so throws away what was fetched and not yet polled: a poll has to
-# take all of a fetch. By default (500 records) most would be fetched many times over.
+# Spark asks for the log's end after each poll, which discards records that were fetched but not polled yet. So a poll
+# must return all of a fetch. With the default (500 records), most records would be fetched many times.
 CLIENT: Final[Mapping[str, str]] = {
     "kafka.max.poll.records": "100000",
-    "kafka.receive.buffer.bytes": "-1",  # as the system sees fit, not 64 KB
+    "kafka.receive.buffer.bytes": "-1",  # the system's value, not 64 KB
 }
 
 
 def open_session(settings: Settings) -> SparkSession:
     """
-    Start Spark, or join the one that `spark-submit` has started.
+    Start Spark, or use the session that `spark-submit` has started.
 
     Raises:
-        ConfigError: There is no Java that it can use.
+        ConfigError: There is no suitable Java.
     """
     # One Arrow batch is one transaction.
     conf = {**CONF, "spark.sql.execution.arrow.maxRecordsPerBatch": str(settings.consumer.max_batch)}
@@ -50,18 +50,18 @@ def open_session(settings: Settings) -> SparkSession:
     except PySparkException as error:
         raise ConfigError(
             f"cannot start Spark: {one_line(error)}",
-            hint="It needs Java 17 or 21: set JAVA_HOME, or start it by python -m local.spark, which brings its own.",
+            hint="It needs Java 17 or 21: set JAVA_HOME, or start it with python -m local.spark, which has its own.",
         ) from error
 
 
 def read_kafka(session: SparkSession, settings: Settings, positions: Mapping[int, int]) -> DataFrame:
     """
-    Return the topic's records as an endless frame.
+    Return a stream of the topic's records.
 
     Args:
         session: Spark.
-        settings: Where Kafka is.
-        positions: Where to begin, for each of the topic's partitions.
+        settings: Kafka's address, topic and options.
+        positions: The first offset for each of the topic's partitions.
     Raises:
         ConfigError: Spark has no Kafka connector.
     """
@@ -73,7 +73,7 @@ def read_kafka(session: SparkSession, settings: Settings, positions: Mapping[int
         "kafka.isolation.level": "read_committed",
         "subscribe": kafka.topic,
         "startingOffsets": json.dumps({kafka.topic: {str(partition): at for partition, at in positions.items()}}),
-        "failOnDataLoss": "true",  # a hole in the log stops us, it is never jumped over
+        "failOnDataLoss": "true",  # a hole in the log stops the query and is never skipped
         "maxOffsetsPerTrigger": str(spark.max_batch),
         # minPartitions stays unset: a partition's records must all come to one task, in order.
     }
@@ -82,5 +82,5 @@ def read_kafka(session: SparkSession, settings: Settings, positions: Mapping[int
     except PySparkException as error:
         raise ConfigError(
             f"cannot read Kafka by Spark: {one_line(error)}",
-            hint="Spark needs its Kafka connector: start it by python -m local.spark, or see docs/engines.md.",
+            hint="Spark needs its Kafka connector: start it with python -m local.spark, or see docs/engines.md.",
         ) from error

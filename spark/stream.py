@@ -28,14 +28,14 @@ from store.postgres import PostgresStore
 from store.validation import Decode
 
 NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
-# As Kafka's Java client says it, deep in the causes of what Spark reports.
+# The message of Kafka's Java client, deep in the causes of Spark's error.
 INVALID_BATCH: Final = re.compile(r"Record batch for partition (\S+)-(\d+) at offset (\d+) is invalid")
-GRAVEST: Final = (LedgerError, ConfigError)  # what waiting does not heal is told before what it does
+GRAVEST: Final = (LedgerError, ConfigError)  # errors that a retry does not solve are raised before others
 
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """What became of a micro-batch; where a partition failed, of what came before that."""
+    """The result of a micro-batch. If a partition failed, it covers what was stored before that."""
 
     number: int  # Spark's own, from 0 for each query
     seconds: float
@@ -48,8 +48,8 @@ class Stream:
 
     Args:
         session: Spark.
-        job: Where it begins, and whom to write to.
-        report: Told of every micro-batch, in a thread of Spark's.
+        job: Its first positions, and where it writes.
+        report: Gets every micro-batch, in a thread of Spark's.
         confirm_log: Called before a micro-batch is stored, in that thread; raises if Kafka's log may have been cut.
     """
 
@@ -65,16 +65,16 @@ class Stream:
         self._job = job
         self._report = report
         self._confirm_log = confirm_log
-        self._stored = -1  # number of the last micro-batch that was stored whole
+        self._stored = -1  # number of the last micro-batch that was stored completely
         self._failure: BaseException | None = None
         self._closed = False
         self._writing = threading.Lock()
-        self._context = contextvars.copy_context()  # Spark calls from a thread of its own, whose log lines are ours
+        self._context = contextvars.copy_context()  # for the log lines of Spark's thread
         self._query: StreamingQuery | None = None
 
     def start(self) -> None:
         """
-        Begin.
+        Start the query.
 
         Raises:
             ConfigError: Spark has no Kafka connector.
@@ -89,10 +89,10 @@ class Stream:
 
     def check(self) -> None:
         """
-        See that it runs.
+        Raise if the query does not run.
 
         Raises:
-            HeartbeatError: Why it does not; an `OutageError` if nothing else is known to be the cause.
+            HeartbeatError: The cause; an `OutageError` if it is unknown.
         """
         try:
             if self._query is None or self._query.isActive:
@@ -101,7 +101,7 @@ class Stream:
         except (Py4JError, OSError) as lost:
             raise HeartbeatError(
                 f"Spark's Java process is gone: {one_line(lost)}",
-                hint="See its last words on stderr; if it ran out of memory, give it more (--driver-memory).",
+                hint="Its last lines on stderr say why. If it ran out of memory, give it more (--driver-memory).",
             ) from lost
         if self._failure is not None:
             raise self._failure
@@ -109,10 +109,10 @@ class Stream:
 
     def pass_tails(self, store: PostgresStore, check: Check) -> None:
         """
-        Move the ledger past the offsets behind the last record that hold none, such as a transaction's last marker.
+        Advance the ledger past trailing offsets without a record, such as a transaction's last marker.
 
-        A micro-batch has read up to there, and everything that it found is stored. Nothing is done while the next one
-        is being stored: it may have found more.
+        A micro-batch has read these offsets, and all its records are stored. This does nothing while the next one is
+        being stored, because that may have found more records.
 
         Raises:
             StaleOwnerError: The ledger went back.
@@ -136,7 +136,7 @@ class Stream:
             self._writing.release()
 
     def ends(self) -> dict[int, int]:
-        """Give, by partition, how far Spark has read in micro-batches that are over; nothing if that is not known."""
+        """Return, by partition, the end offsets of finished micro-batches; empty if they are unknown."""
         try:
             progress = self._query.lastProgress if self._query is not None else None
         except (PySparkException, Py4JError, OSError):  # `check` says why
@@ -144,24 +144,24 @@ class Stream:
         return ends_of(progress, self._job.topic.name, self._stored)
 
     def stop(self, timeout_s: float) -> None:
-        """End it once the micro-batch under way is stored; after `timeout_s` seconds, in the middle of it."""
+        """Stop the query when the running micro-batch is stored, or after `timeout_s` seconds."""
         finished = self._writing.acquire(timeout=timeout_s)
         self._closed = True
         if finished:
             self._writing.release()
-        with contextlib.suppress(PySparkException, Py4JError, OSError):  # whatever is left ends with Spark
+        with contextlib.suppress(PySparkException, Py4JError, OSError):  # the rest ends with Spark
             if self._query is not None:
                 self._query.stop()
 
     def _catch_up(self, store: PostgresStore, partitions: Sequence[int]) -> None:
-        """Another engine was quicker: take the ledger's positions."""
+        """Take the ledger's positions, after another engine has advanced them."""
         _, positions = store.positions(self._job.topic, dict.fromkeys(partitions, ANYWHERE))
         for partition, at in positions.items():
             if at.next_offset < self.positions[partition]:
                 raise StaleOwnerError(
-                    f"cannot go on in partition {partition}: the ledger went back from {self.positions[partition]} to"
+                    f"cannot continue partition {partition}: the ledger went back from {self.positions[partition]} to"
                     f" {at.next_offset}",
-                    hint="The query starts again from the ledger.",
+                    hint="The query restarts from the ledger.",
                 )
             self.positions[partition] = at.next_offset
 
@@ -174,7 +174,7 @@ class Stream:
                 return
             try:
                 self._run(frame, number)
-            except BaseException as error:  # Spark would hand on no more than its text
+            except BaseException as error:  # Spark would pass on only its text
                 self._failure = _outage(error) if isinstance(error, (PySparkException, Py4JError)) else error
                 raise
 
@@ -194,12 +194,12 @@ class Stream:
 
 def ends_of(progress: Mapping[str, Any] | None, topic: str, stored: int) -> dict[int, int]:
     """
-    Give, by partition, where the micro-batches end that are over.
+    Return, by partition, the end offsets of finished micro-batches.
 
     Args:
-        progress: What Spark says of the last one that is over.
-        topic: What was read.
-        stored: The number of the last one that was stored whole; one beyond it is not known to be.
+        progress: Spark's report of the last finished one.
+        topic: The topic's name.
+        stored: The number of the last one that was stored completely. Later ones may not be.
     """
     if progress is None or progress["batchId"] > stored:
         return {}
@@ -213,10 +213,10 @@ def _outage(error: Exception | None) -> OutageError:
         topic, partition, offset = batch.groups()
         return OutageError(
             f"cannot read topic {topic}, partition {partition}, at offset {offset}: the batch is corrupt",
-            hint="Spark cannot pass it, the plain consumer can: run `python -m consumer` until it has quarantined it.",
+            hint="Spark cannot skip it, but the plain consumer can: run `python -m consumer` until it is quarantined.",
         )
     lines = [line for line in str(error).splitlines() if line and not line.startswith((" ", "\t", "Traceback"))]
-    words = lines[-1] if lines and "Traceback" in str(error) else one_line(error) if error else "nobody knows why"
+    words = lines[-1] if lines and "Traceback" in str(error) else one_line(error) if error else "for an unknown reason"
     return OutageError(
-        f"Spark's query ended: {words}", hint="Nothing is lost; it starts again from the ledger until it succeeds."
+        f"Spark's query ended: {words}", hint="No message is lost. The query restarts from the ledger's offsets."
     )

@@ -1,9 +1,9 @@
 """
-What runs in Spark's Python workers: a partition's part of a micro-batch goes into PostgreSQL.
+Runs in Spark's Python workers: stores a partition's part of a micro-batch in PostgreSQL.
 
-Spark may run this twice for the same records: after a failure, beside a twin that is slow, or after a driver that was
-killed. Each of its transactions moves the ledger from where its rows begin to where they end, or is rolled back; so
-whoever comes second finds the ledger ahead and writes only what is beyond it.
+Spark may run a task twice for the same records: after a failure, beside a slow copy, or after a driver was killed. Each
+transaction advances the ledger from its first offset to its last one, or is rolled back. So a second task finds the
+ledger ahead, and writes only the rest.
 """
 
 import threading
@@ -28,9 +28,9 @@ from store.record import PlainRecord, Rejected
 from store.row_id import LAST_OFFSET
 from store.validation import Decode
 
-BLOCKED_S: Final = 1.5  # until the database is taken to wait for a stalled twin, whose session is then ended
-ANYWHERE: Final = (0, LAST_OFFSET + 1)  # all offsets that a row's id has room for
-# Errors cross from the workers to the driver by name: what Spark makes of an exception is its text.
+BLOCKED_S: Final = 1.5  # then a stalled copy is assumed to block the write, and its session is terminated
+ANYWHERE: Final = (0, LAST_OFFSET + 1)  # all offsets that fit into a row id
+# Errors go from the workers to the driver by name: Spark would pass on only an exception's text.
 ERRORS: Final[Mapping[str, type[HeartbeatError]]] = {
     error.__name__: error for error in (LedgerError, ConfigError, OutageError, StaleOwnerError, TopicReplacedError)
 }
@@ -62,23 +62,23 @@ class Job:
     credentials: Credentials
     topic: TopicIdentity
     generation: int
-    positions: Mapping[int, int]  # by partition, where the ledger stood when the micro-batch began
+    positions: Mapping[int, int]  # by partition, the ledger's next offset when the micro-batch began
 
 
 @dataclass(slots=True)
 class PartitionOutcome:
-    """What became of a partition's part of a micro-batch; with an error, of what came before it."""
+    """The result of a partition's part of a micro-batch. With an error, it covers what was stored before that."""
 
     partition: int
-    position: int  # where the ledger stands now
+    position: int  # the ledger's next offset now
     stored: int
     rejected: dict[str, int]  # by reason
     newest_ms: int
     error: str | None = None
     message: str | None = None
     hint: str | None = None
-    old: int = 0  # of the stored, those that are older than the retention
-    oldest_us: int = 0  # and the oldest one's timestamp
+    old: int = 0  # number of stored rows that are older than the retention
+    oldest_us: int = 0  # the timestamp of the oldest of them
 
     def failure(self) -> HeartbeatError | None:
         """Return the error, if there is one, as it was raised in the worker."""
@@ -92,14 +92,14 @@ class Connections:
 
     def __init__(self, job: Job) -> None:
         self.key = (job.settings, job.credentials)
-        self.outcome: PartitionOutcome | None = None  # of the task under way
+        self.outcome: PartitionOutcome | None = None  # of the running task
         self.store = PostgresStore(job.settings, job.credentials, self._note_old)  # the driver warns, not a worker
         self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = TopicAdmin(job.settings.kafka)
         prepare_for_batches()
 
     def write(self, batch: Batch, topic: TopicIdentity) -> list[Rejected]:
-        """Store a batch or raise, as `PostgresStore.write`; a stalled session in the way is ended."""
+        """Store a batch or raise, as `PostgresStore.write`. Stalled sessions that block it are terminated."""
         written = threading.Event()
 
         def watch() -> None:
@@ -122,7 +122,7 @@ _connections: list[Connections] = []  # at most one: a Python worker runs one ta
 
 
 def store(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Make the function for `mapInArrow`: takes a partition's records, gives its outcome as one row of `OUTCOME`."""
+    """Return the function for `mapInArrow`: it takes a partition's records and returns one row of `OUTCOME`."""
 
     def run(parts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         return store_parts(job, parts)
@@ -131,7 +131,7 @@ def store(job: Job) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBa
 
 
 def store_parts(job: Job, parts: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Store a partition's records, which arrive in Arrow batches, each in a transaction of its own."""
+    """Store a partition's records, each Arrow batch in its own transaction."""
     outcome: PartitionOutcome | None = None
     for part in parts:
         rows = rows_of(part)
@@ -161,7 +161,7 @@ def _store_rows(job: Job, rows: list[PlainRecord], outcome: PartitionOutcome) ->
         except StaleOwnerError:
             log_ranges = {outcome.partition: ANYWHERE}
             position = connections.store.positions(job.topic, log_ranges)[1][outcome.partition].next_offset
-            if position <= outcome.position:  # the ledger went back, or its row is gone: begin anew
+            if position <= outcome.position:  # the ledger went back, or its row is gone: restart
                 raise
             outcome.position = position
         else:
