@@ -1,1 +1,1 @@
-"""From bytes to rows, for any engine: validation, the tables and the ledger, and the proof of it."""
+"""From bytes to rows, for any engine: validation, the tables, the ledger and its check."""

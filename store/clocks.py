@@ -1,4 +1,4 @@
-"""This machine's clock, compared with the database's: the database's clock decides what is old."""
+"""Compares this machine's clock with the database's, which decides what is old."""
 
 import time
 from collections.abc import Callable
@@ -9,12 +9,12 @@ import structlog
 from common.errors import OutageError
 
 TOLERATED_S: Final = 60.0
-DROPS_NOTHING_S: Final = 86_400.0  # one of the two clocks is a day or more wrong, and nothing tells which
+DROPS_NOTHING_S: Final = 86_400.0  # then one of the two clocks is wrong by a day or more, and it is unknown which
 
 
 class Clocks:
     """
-    Warns once when the clocks differ, and again when their difference changes.
+    Warns when the clocks differ, and again when the difference changes.
 
     Args:
         now_s: This machine's clock, in seconds since 1970.
@@ -30,7 +30,7 @@ class Clocks:
         Compare the clocks.
 
         Args:
-            ask: Returns the database's time in seconds since 1970. How long it takes is no difference.
+            ask: Returns the database's time in seconds since 1970. The duration of the call does not count.
         """
         before = self._now_s()
         there = ask()
@@ -45,7 +45,7 @@ class Clocks:
             structlog.get_logger().warning(
                 "clock differs from the database's",
                 ahead_s=round(differs_s),
-                hint="Set both machines' clocks by NTP. The database's clock decides what is old; nothing is dropped"
+                hint="Set both machines' clocks by NTP. The database's clock decides what is old. Nothing is dropped"
                 " while the clocks differ by a day or more.",
             )
         self._told_s = differs_s

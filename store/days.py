@@ -1,8 +1,8 @@
 """
-Makes the partitions of the days that a batch touches before its rows are copied.
+Creates the partitions for a batch's days before its rows are copied.
 
-Rows whose day has no partition are stored all the same, in the default partition or in that of all old days; but
-copying into them is half as fast, and giving a day its partition later means moving its rows under a lock.
+Rows of a day without a partition go into the default partition, or into that of all old days. This is half as fast,
+and creating the day's partition later moves its rows under a lock.
 """
 
 import time
@@ -15,9 +15,9 @@ from psycopg import errors as pg
 MINUTES_A_DAY: Final = 1440
 DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/partitions.sql
 ASK_EVERY_S: Final = 60.0  # what day it is, and which partitions there are
-LONGEST_S: Final = 0.7  # spent on one batch's days, so that no partition pauses for a second; the next makes the others
-LEAST_S: Final = 0.05  # a day takes 10 to 50 ms on a busy machine; with less time left, it is not begun
-PUT_OFF_S: Final = 0.5  # after a lock was not to be had; the rows of that time go to the default partition
+LONGEST_S: Final = 0.7  # for one batch's days, so that no partition pauses for a second; later batches make the others
+LEAST_S: Final = 0.05  # a day takes 10 to 50 ms on a busy machine; with less time left, it is not started
+PUT_OFF_S: Final = 0.5  # after a lock timeout; meanwhile rows go to the default partition
 
 ASK: Final = """
 SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
@@ -26,38 +26,38 @@ SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
              WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'),
        (SELECT coalesce(max(retention_days), 1) FROM retention_floor)
 """
-# Writers to the default partition queue behind a lock that is waited for, so it is waited for in short turns.
+# Writers to the default partition queue behind this lock request, so each attempt is short.
 LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', %s, true)"
 MAKE: Final = "SELECT make_heartbeats_partition(date '1970-01-01' + %s)"
 
 
 class Days:
     """
-    What one connection knows of the days' partitions. Days are counted since 1970, in UTC, by the database's clock.
+    The days' partitions as one connection knows them. Days are counted since 1970, in UTC, by the database's clock.
 
     Args:
-        retention_days: Of heartbeats, at least the database's floor; older days get no partition, since maintenance
+        retention_days: Of heartbeats, at least the database's floor. Older days get no partition, because maintenance
             would drop it. 0: for ever.
     """
 
     def __init__(self, retention_days: int) -> None:
         self._retention_days = retention_days
         self._wanted = range(0)  # days that get a partition
-        self._settled: set[int] = set()  # they have one, or cannot get one for now
-        self._connection: Connection | None = None  # another one: something has failed, so ask again
+        self._settled: set[int] = set()  # days that have a partition, or cannot get one now
+        self._connection: Connection | None = None  # a new one follows a failure: ask again
         self._ask_at = self._try_at = 0.0
-        self._is_held = False  # a lock was busy until the time was over: from then on, one try at a time
-        self.first_kept_minute: int | None = None  # rows from before are dropped by the next maintenance
+        self._is_held = False  # a lock was busy until the time was over: now one attempt at a time
+        self.first_kept_minute: int | None = None  # the next maintenance drops older rows
 
     def prepare(self, connection: Connection, minutes: Iterable[int]) -> None:
         """
-        Make the missing partitions of a batch's days, as far as that holds nobody up; each in its own transaction.
+        Create the missing partitions of a batch's days, in bounded time, each in its own transaction.
 
         Args:
             connection: Outside of a transaction.
-            minutes: Those that the batch's rows touch, since 1970.
+            minutes: The minutes of the batch's rows, since 1970.
         Raises:
-            psycopg.Error: The database failed. A lock that was not to be had is no failure: it is tried again.
+            psycopg.Error: The database failed. A lock timeout is no failure: a later call retries.
         """
         now = time.monotonic()
         if connection is not self._connection or now >= self._ask_at:
@@ -69,7 +69,7 @@ class Days:
             self._make_all(connection, missing)
 
     def _make_all(self, connection: Connection, missing: list[int]) -> None:
-        """Make days, the newest first, until all are made or the time is over; a busy lock is tried for again."""
+        """Create days, the newest first, until all exist or the time is over. Retry after a lock timeout."""
         until, made = time.monotonic() + LONGEST_S, True
         while missing and (left_s := until - time.monotonic()) > LEAST_S and (made or not self._is_held):
             made = self._make(connection, missing[-1], left_s)
@@ -89,7 +89,7 @@ class Days:
             self.first_kept_minute = (today - kept_days) * MINUTES_A_DAY
 
     def _make(self, connection: Connection, day: int, within_s: float) -> bool:
-        """Make a day's partition unless it cannot get one; False if that is to be tried again."""
+        """Create a day's partition unless that is impossible; return False to retry."""
         try:
             with connection.transaction():
                 connection.execute(LIMITS, (f"{within_s * 1000:.0f}ms",))
@@ -99,6 +99,6 @@ class Days:
         except pg.QueryCanceled:
             if within_s < LONGEST_S - LEAST_S:
                 return False
-            # Otherwise there was too much to move or to read.
+            # Otherwise there are too many rows to move or to read.
         self._settled.add(day)
         return True

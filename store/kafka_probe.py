@@ -1,4 +1,4 @@
-"""Looks up whether Kafka still holds the last records that were taken, without a group and beside who reads."""
+"""Checks whether Kafka still holds the last records that were taken, without a group, while consumers read."""
 
 import time
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
     Compare the last record that was taken from each partition with the one that Kafka holds at its offset.
 
     Args:
-        settings: Where Kafka is.
-        positions: By partition, what was taken.
+        settings: Kafka's address and options.
+        positions: By partition, the position with its last record.
     Returns:
         By partition, the offset at which Kafka holds another record.
     Raises:
@@ -45,11 +45,11 @@ def find_replaced(settings: Settings, positions: Mapping[int, Position]) -> dict
                     problem = explain(said, settings.kafka, f"read topic {topic}")
                     if isinstance(problem, (ConfigError, RefusedError)):
                         raise problem
-                    if said.code() in TRANSIENT or message.topic() is None:  # of the group, with 0 as its partition
+                    if said.code() in TRANSIENT or message.topic() is None:  # the group's, with 0 as its partition
                         continue
                 elif (other := evidence.find_other([message])) is not None:  # type: ignore[list-item]  # it has a place
                     found[other.partition()] = other.offset()
-                # Also at the log's end, where Kafka dropped the record, and where it cannot be read: nothing is known.
+                # Also at the log's end, and if the record was dropped or cannot be read: then the check has no result.
                 evidence.forget(message.partition())  # type: ignore[arg-type]  # as above
                 waiting.pop(message.partition(), None)  # type: ignore[arg-type]  # as above
     finally:

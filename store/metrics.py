@@ -10,8 +10,8 @@ LAG = Gauge(
 LAG_SECONDS = Gauge(
     "heartbeat_consumer_lag_seconds", "Age of the newest message stored, while others wait; otherwise 0."
 )
-FENCED = Counter("heartbeat_consumer_fenced_total", "Batches given up because another consumer had stored them.")
-RETRIES = Counter("heartbeat_consumer_retries_total", "Batches given up because a server was away.", ["server"])
+FENCED = Counter("heartbeat_consumer_fenced_total", "Batches dropped because another consumer had stored them.")
+RETRIES = Counter("heartbeat_consumer_retries_total", "Batches retried because a server was away.", ["server"])
 MAINTENANCE_FAILURES = Counter(
     "heartbeat_consumer_maintenance_failures_total", "Failed steps of maintenance.", ["step"]
 )

@@ -1,4 +1,4 @@
-"""Warns of heartbeats that are older than the retention: they are stored, and the next maintenance deletes them."""
+"""Warns of heartbeats that are older than the retention. They are stored, and the next maintenance deletes them."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ INTERVAL_S: Final = 10.0
 
 class OldRows:
     """
-    Sums up old rows and warns of them, at once and then at most every ten seconds. Any thread may call it.
+    Counts old rows and warns of them, at once and then at most every ten seconds. Any thread may call it.
 
     Args:
         retention_days: The setting, for the warning.
@@ -28,11 +28,11 @@ class OldRows:
 
     def add(self, count: int, oldest_us: int) -> None:
         """
-        Note old rows of a committed batch; without any, warn of those that were noted before and are due.
+        Note the old rows of a committed batch, and warn if a warning is due.
 
         Args:
-            count: How many.
-            oldest_us: The oldest timestamp, in microseconds since 1970; of no meaning without old rows.
+            count: Their number, possibly 0.
+            oldest_us: The oldest timestamp, in microseconds since 1970; without old rows, any value.
         """
         with self._lock:
             if count:
@@ -45,7 +45,7 @@ class OldRows:
                 count=self._count,
                 oldest=(EPOCH + timedelta(microseconds=self._oldest_us)).isoformat(),
                 retention_days=self._retention_days,
-                hint="Their timestamps are older than HEARTBEAT_CONSUMER__RETENTION_DAYS allows. To keep such"
-                " heartbeats, raise it, or set it to 0, which keeps everything.",
+                hint="Their timestamps are older than HEARTBEAT_CONSUMER__RETENTION_DAYS. To keep such heartbeats,"
+                " raise it, or set it to 0, which keeps everything.",
             )
             self._warned_at, self._count = time.monotonic(), 0

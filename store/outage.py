@@ -16,7 +16,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.1, 2.0
 
 class Outage:
     """
-    Whether a server is away, since when, and when to try it again.
+    A server's state: whether it is away, since when, and when to retry.
 
     Args:
         server: Its name in the log and in the metric `heartbeat_consumer_retries_total`.
@@ -31,20 +31,20 @@ class Outage:
 
     @property
     def wait_s(self) -> float:
-        """Return the seconds until the server may be tried again; 0 if it may be tried now."""
+        """Return the seconds until the next retry; 0 if it may happen now."""
         return max(0.0, self._retry_at - time.monotonic())
 
     @property
     def is_settled(self) -> bool:
         """
-        Return whether the server is not away, or has not failed again for some seconds although it may be tried.
+        Return whether the server is not away, or has not failed in the seconds since it could be retried.
 
-        Right after a failure, nothing to do only means that it was not tried again yet.
+        Right after a failure, an idle loop only means that there was no retry yet.
         """
         return self._error is None or time.monotonic() - self._retry_at > SETTLED_S
 
     def report(self, error: HeartbeatError) -> None:
-        """Log a failure, unless the same one was logged within the last ten seconds, and wait longer than last time."""
+        """Log a failure, unless the same one was logged within the last ten seconds, and double the pause."""
         RETRIES.labels(self._server).inc()
         now = time.monotonic()
         self._retry_at = now + self._retry_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
@@ -63,7 +63,7 @@ class Outage:
         )
 
     def note_success(self) -> None:
-        """Note that the server works, and log it if it was away."""
+        """Note that the server works; log it if it was away."""
         self._retry_s = FIRST_RETRY_S
         if self._error is not None:
             after_s = round(time.monotonic() - self._began, 1)

@@ -1,4 +1,4 @@
-"""Where a partition goes on, and how to recognize the last record that was taken from it."""
+"""A partition's position, and how to recognize the last record that was taken from it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class LastRecord:
 
     @classmethod
     def of(cls, record: Record) -> Self:
-        """Take a record's fingerprint; it is the same in both engines."""
+        """Return a record's offset and fingerprint, which is the same in both engines."""
         key, value, time_ms = record.key(), record.value(), record.timestamp()[1]
         if key is None and value is None:
             return cls(record.offset(), None)
@@ -40,9 +40,9 @@ class LastRecord:
 @dataclass(frozen=True, slots=True)
 class Position:
     """
-    Where a partition goes on.
+    The next offset of a partition.
 
-    `last` is the last record that was taken. None: there is none, or nothing is known of it, or Kafka dropped it.
+    `last` is the last record that was taken. None: there is none, it is unknown, or Kafka dropped it.
     """
 
     next_offset: int
@@ -50,31 +50,31 @@ class Position:
 
 
 class Evidence:
-    """The last records that were taken, by partition, until Kafka has shown whether it still holds them."""
+    """The last records that were taken, by partition, until a read shows whether Kafka still holds them."""
 
     def __init__(self) -> None:
         self._last: dict[int, LastRecord] = {}
 
     def expect(self, partition: int, position: Position) -> int:
-        """Note the last record of a partition; returns where to read from in order to see it."""
-        if position.last is None or position.last.offset >= position.next_offset:  # or somebody moved the ledger back
+        """Note the last record of a partition; return the offset to read from in order to see it."""
+        if position.last is None or position.last.offset >= position.next_offset:  # or the ledger was moved back
             self.forget(partition)
             return position.next_offset
         self._last[partition] = position.last
         return position.last.offset
 
     def forget(self, partition: int) -> None:
-        """Expect nothing of a partition any more."""
+        """Forget the last record of a partition."""
         self._last.pop(partition, None)
 
     def find_other(self, records: Iterable[Record]) -> Record | None:
         """
-        Compare each partition's first record with the one that was taken.
+        Compare each partition's first record with the expected one.
 
-        A later one says nothing: the one that was taken may have been compacted.
+        A record at a later offset shows nothing: the expected one may have been compacted.
 
         Returns:
-            A record that is another one than was taken from its offset.
+            A record that differs from the one that was taken at its offset.
         """
         for record in records if self._last else ():
             last = self._last.get(record.partition())

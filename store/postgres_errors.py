@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean: a record is bad, a person has to act, or it is an outage to wait out."""
+"""The meaning of PostgreSQL's errors: a bad record, an operator's mistake, or an outage to retry."""
 
 import re
 from typing import Final
@@ -14,10 +14,10 @@ OLD_VOLUME: Final = (
     "An existing volume keeps the names and the owner's password of its first start, whatever .env says now"
     ' (docs/production.md, "Secrets").'
 )
-# A refused connection carries no SQLSTATE, only words. Other words, and those of other languages, count as an outage.
+# A rejected connection has no SQLSTATE, only a message. Unknown messages, and other languages, count as an outage.
 CONNECT_MISTAKES: Final = {
     "no pg_hba.conf entry": "Let the server's pg_hba.conf admit this user, database and address.",
-    # PgBouncer says SASL, or its own auth_type, for example "trust".
+    # PgBouncer's message names SASL or its auth_type, for example "trust".
     r'(password|SASL|"\w+") authentication failed': "Set POSTGRESQL_USERNAME and POSTGRESQL_PASSWORD to what the server"
     f" knows. {OLD_VOLUME}",
     "no password supplied": "Set POSTGRESQL_PASSWORD.",
@@ -27,36 +27,36 @@ CONNECT_MISTAKES: Final = {
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
 MISSING_SCHEMA_HINT: Final = (
-    "As the owner of the tables, apply db/schema.sql and db/roles.sql by psql; the consumer goes on by itself."
+    "As the owner of the tables, apply db/schema.sql and db/roles.sql with psql. The consumer then continues by itself."
 )
 LOCKED_HINT: Final = (
-    "Another session holds a lock; it is tried again. If a transaction was forgotten, pg_stat_activity shows it (state"
+    "Another session holds a lock; the step is retried. pg_stat_activity shows a forgotten transaction (state"
     " 'idle in transaction')."
 )
 
 
 def is_taken_id(error: psycopg.Error) -> bool:
-    """Return whether a row's place in Kafka is in the table already, as opposed to a unique index somebody added."""
+    """Return whether a row id is in the table already. A violation of an added unique index is not meant."""
     return isinstance(error, pg.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
 
 
 def is_partition_made_meanwhile(error: psycopg.Error) -> bool:
-    """Return whether a row's day got its partition while the row was on its way to the default one: write it again."""
+    """Return whether a day's partition was created while a row was written to the default one: write it again."""
     is_bound = isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None
     return is_bound and error.diag.table_name == "heartbeats_default"
 
 
 def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: Credentials) -> HeartbeatError:
     """
-    Say what a database error means for a person.
+    Return our error for one of PostgreSQL's.
 
     Args:
-        error: As the driver gave it.
-        tried: What we tried, as in `cannot <tried>`.
-        address: Where.
-        credentials: As whom.
+        error: The driver's error.
+        tried: What was tried, as in `cannot <tried>`.
+        address: The server.
+        credentials: The login.
     Returns:
-        A `ConfigError` where waiting is no use, otherwise an `OutageError`: what is not known here is waited out, too.
+        A `ConfigError` if retrying is no use, otherwise, also for an unknown error, an `OutageError`.
     """
     where = f"PostgreSQL at {address.host}:{address.port}, database {credentials.database}"
     if error.sqlstate is None and isinstance(error, (psycopg.OperationalError, psycopg.ProgrammingError)):
@@ -75,10 +75,10 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
     if isinstance(error, pg.InsufficientPrivilege):
         return OutageError(
             f"cannot {tried} in {where} as {credentials.username}: {words}",
-            hint="As the owner of the tables, apply db/roles.sql, which gives the role its rights; the consumer goes on"
-            " by itself.",
+            hint="As the owner of the tables, apply db/roles.sql, which gives the role its rights. The consumer then"
+            " continues by itself.",
         )
-    hint = "Nothing is lost, the messages wait in Kafka; the consumer retries until it succeeds."
+    hint = "No message is lost: they wait in Kafka, and the consumer retries until it succeeds."
     if isinstance(error, pg.LockNotAvailable):
         hint = LOCKED_HINT
     elif isinstance(error, (pg.ObjectInUse, pg.RaiseException)):  # raised by a function of the schema
@@ -87,7 +87,7 @@ def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: 
 
 
 def _reason(error: psycopg.Error) -> str:
-    """Take the server's own words, or libpq's, out of a text that begins with the address and may try several."""
+    """Return the server's message, or libpq's, from a text with an address before each attempt."""
     lines = without_secrets(str(error)).strip().splitlines() or [type(error).__name__]
     telling = (
         [line for line in lines if "FATAL:" in line] or [line for line in lines if "failed: " in line] or lines[:1]

@@ -1,4 +1,4 @@
-"""One session with PostgreSQL: opened when it is needed, opened again after it was lost."""
+"""One session with PostgreSQL, which opens when it is needed, and again after it was lost."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -11,7 +11,7 @@ from store.postgres_errors import explain
 
 T = TypeVar("T")
 
-# A server that is gone is noticed within seconds; whoever waits for somebody else's lock gives up and tries again.
+# These notice a lost server within seconds.
 CONNECTION: Final = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -20,8 +20,8 @@ CONNECTION: Final = {
     "tcp_user_timeout": 10_000,  # ms
     "client_encoding": "UTF8",
 }
-# Set after connecting: a pooler takes no startup options. What a role, a database or a server sets instead, such as
-# another DateStyle, changes nothing here.
+# Set after connecting, because a pooler takes no startup options. They override the settings of role, database and
+# server, such as another DateStyle.
 SESSION: Final[Mapping[str, str]] = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, MDY",
@@ -31,10 +31,10 @@ SESSION: Final[Mapping[str, str]] = {
     "idle_in_transaction_session_timeout": "60s",
     "tcp_user_timeout": "10s",
 }
-# One round trip for all that a new session needs. Where a pooler stands in between, the backend is another one than
-# the client was told, and nothing is set yet: other clients of the pooler might get it.
-# Row level security fails a COPY, and hides rows of the ledger. It holds for our role, or for the owner, as whom the
-# functions run, if it is forced on him.
+# One round trip sets up a session. Behind a pooler, the backend is not the one that the client was told. Then nothing
+# is set yet, because the pooler's other clients might get this backend.
+# Row level security fails a COPY and hides rows of the ledger. It applies to our role, and, if it is forced, to the
+# owner, as whom the functions run.
 SET_UP: Final = r"""
 SELECT pg_backend_pid(), (
     SELECT string_agg(format('%%I from %%I', relname, CASE WHEN is_ours THEN current_user ELSE rolname END), ', '
@@ -68,13 +68,13 @@ WHERE usename = current_user AND application_name = %(name)s
 
 class Session:
     """
-    A connection that comes back.
+    A connection that reopens by itself.
 
     Args:
         settings: Address and libpq parameters.
-        credentials: Who we are.
-        name: The application's name that PostgreSQL shows.
-        limits: Server settings that go over the usual ones.
+        credentials: The login.
+        name: The application name that PostgreSQL shows.
+        limits: Server settings that override `SESSION`.
     """
 
     def __init__(
@@ -86,17 +86,17 @@ class Session:
         durable = "on" if settings.consumer.synchronous_commit else "off"
         self._session = {**SESSION, "synchronous_commit": durable, **(limits or {})}
         self._connection: psycopg.Connection | None = None
-        self._backend = 0  # its process id; behind a pooler, the client knows another number
+        self._backend = 0  # its process id; behind a pooler, the client has another one
 
     def run(self, tried: str, action: Callable[[psycopg.Connection], T]) -> T:
         """
-        Do something on the connection, which commits by itself outside of transactions.
+        Run an action on the connection, which is in autocommit mode.
 
         Args:
             tried: What is tried, for the error: `cannot <tried>`.
-            action: Gets the connection; what it raises besides psycopg's errors passes through.
+            action: Gets the connection. Its errors pass through, except psycopg's.
         Raises:
-            OutageError, ConfigError: What PostgreSQL's error means. The connection is opened anew next time.
+            OutageError, ConfigError: The meaning of psycopg's error. The next call opens a new connection.
         """
         try:
             if self._connection is None or self._connection.closed:
@@ -108,10 +108,10 @@ class Session:
 
     def terminate_blockers(self) -> int:
         """
-        End the sessions of our own kind that this one waits for; called from another thread.
+        Terminate the sessions with our name and role that block this one; called from another thread.
 
         Returns:
-            How many were ended; 0 also when the database does not answer, as the lock has a timeout of its own.
+            Their number; 0 also if the database does not answer: the lock has a timeout, too.
         """
         blocked = self._connection
         if blocked is None or blocked.closed:
@@ -123,7 +123,7 @@ class Session:
             return 0
 
     def close(self) -> None:
-        """Close the connection; the server rolls an open transaction back."""
+        """Close the connection; the server rolls back an open transaction."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -135,7 +135,7 @@ class Session:
         Returns:
             The connection and the process id of its backend.
         Raises:
-            ConfigError: Row level security or a pooler would break what we do.
+            ConfigError: Row level security applies, or a pooler shares the session.
         """
         connection = self._connect()
         try:
@@ -150,7 +150,7 @@ class Session:
         return connection, backend
 
     def _set_up(self, connection: psycopg.Connection, backend: int) -> int:
-        """Set what `SESSION` says if this is the backend; give the one that it is."""
+        """Apply the session's settings if it runs on this backend; return the backend that it runs on."""
         names, values = list(self._session), list(self._session.values())
         given = {"tables": TABLES, "names": names, "values": values, "backend": backend}
         found, hidden, _ = connection.execute(SET_UP, given).fetchone() or (0, None, 0)
@@ -163,10 +163,10 @@ class Session:
 
     def _refuse_shared(self, connection: psycopg.Connection, backend: int) -> None:
         """
-        Raise unless a pooler keeps our backend for us between two of our transactions.
+        Raise unless a pooler reserves our backend between our transactions.
 
-        A pooler that shares sessions gives an idle one to whoever asks next. In a busy pool, somebody else can have it
-        while we look, so that we miss it. No row depends on that, and the next connection looks again.
+        A pooler that shares sessions gives an idle one to the next client. In a busy pool, this check can miss that. No
+        row depends on it, and the next connection checks again.
         """
         with self._connect() as other:
             try:
@@ -181,7 +181,7 @@ class Session:
                     return
         raise ConfigError(
             f"cannot use the connection pooler at {self._where}: it gives our session to other clients",
-            hint="Connect to PostgreSQL itself, or use session pooling (PgBouncer: pool_mode = session).",
+            hint="Connect to PostgreSQL directly, or use session pooling (PgBouncer: pool_mode = session).",
         )
 
     @property
@@ -199,7 +199,7 @@ class Session:
             "password": self._credentials.password.get_secret_value(),
             "dbname": self._credentials.database,
             "application_name": self._name,
-            "options": "",  # nor those of PGOPTIONS
+            "options": "",  # overrides PGOPTIONS
             **address.libpq,
         }
         return psycopg.connect(psycopg.conninfo.make_conninfo(**parameters), autocommit=True)

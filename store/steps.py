@@ -1,4 +1,4 @@
-"""Recurring work in independent steps: each has its own schedule, and its failures stop no other step."""
+"""Runs recurring work in independent steps. Each has its own schedule, and its failure stops no other step."""
 
 import threading
 import time
@@ -20,16 +20,12 @@ class Done(Enum):
 
     ALL = "nothing is left to do"
     PART = "more is to do at once"
-    NOT_OURS = "another process does this work now"
+    NOT_OURS = "another process is doing this work"
 
 
 @dataclass(slots=True)
 class Step:
-    """
-    One step.
-
-    `run` does a bounded amount of work. It raises `OutageError` or `ConfigError` where it fails.
-    """
+    """One step: `run` does a bounded amount of work, and raises `OutageError` or `ConfigError` if it fails."""
 
     name: str
     every_s: float
@@ -63,7 +59,7 @@ def run_due(gate: Step, steps: Sequence[Step], stop: threading.Event) -> None:
     Run every step that is due, in order.
 
     Args:
-        gate: Runs before each of the others. While it fails, none of them runs.
+        gate: Runs before each step. While it fails, no step runs.
         steps: Independent of each other.
         stop: Ends the round early.
     """
