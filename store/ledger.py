@@ -35,10 +35,10 @@ FROM unnest(%(partitions)s::integer[], %(froms)s::bigint[], %(tos)s::bigint[],
 WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
   AND ledger.next_offset = step.from_offset
 """
-# Two consumers that meet a new topic at once give it one number.
+# Two consumers that see a new topic at the same time give it one generation.
 LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
 FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
-# The next number; once all were given, an older topic's whose rows are gone.
+# The next generation; after the last one, that of an older topic without rows.
 FREE_GENERATION: Final = "SELECT free_generation()"
 ADD_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
 OPEN_LEDGER: Final = """
@@ -51,7 +51,7 @@ POSITIONS: Final = """
 SELECT partition, next_offset, last_offset, last_fingerprint FROM kafka_ledger
 WHERE generation = %s AND partition = ANY (%s)
 """
-# What Kafka dropped unread is passed by compare-and-set, too: another consumer may have read it in time.
+# Expired offsets are skipped by compare-and-set, too: another consumer may have read them in time.
 SKIP_EXPIRED: Final = """
 UPDATE kafka_ledger
 SET next_offset = %(low)s, expired = expired + %(low)s - next_offset, updated_at = clock_timestamp()
@@ -68,8 +68,8 @@ def read(
     Args:
         connection: Outside of a transaction.
         topic: The topic as it is now.
-        log_ranges: By partition, the first offset Kafka holds and the one its next record will get.
-        skip_expired: Pass, and count, what Kafka dropped unread.
+        log_ranges: By partition, the first offset that Kafka holds, and the offset of its next record.
+        skip_expired: Skip, and count, messages that Kafka dropped unread.
     Returns:
         The topic's generation, and by partition the next offset to read and the last record that was taken.
     Raises:
@@ -86,19 +86,19 @@ def read(
                 positions[partition] = Position(expected)
             if expected > end:
                 raise LogEndsEarlyError(
-                    f"cannot go on in {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
+                    f"cannot continue {topic.name}[{partition}]: offset {expected} is next, but Kafka's log ends at"
                     f" {end}",
                     partition=partition,
                     expected=expected,
-                    hint="Kafka lost records that are stored here, for example by a restored volume. New ones would get"
-                    " offsets that were used before: delete the topic, then start the consumer, which makes it again.",
+                    hint="Kafka lost records that are stored here, for example by a restored volume. New records would"
+                    " get used offsets: delete the topic, then start the consumer, which creates it again.",
                 )
             if expected < low:
                 if not skip_expired:
                     raise LedgerError(
                         f"cannot read {topic.name}[{partition}]: {low - expected} messages, offsets {expected} to"
                         f" {low - 1}, were dropped by Kafka before they were read",
-                        hint="They are lost. To go on after them, counted as expired, set"
+                        hint="They are lost. To continue after them and count them as expired, set"
                         " HEARTBEAT_CONSUMER__SKIP_EXPIRED=true for one start.",
                     )
                 connection.execute(
@@ -114,8 +114,8 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
 
     Args:
         connection: Inside the transaction that stores the batch's rows.
-        batch: What was read.
-        rejected: All of it that went into quarantine.
+        batch: The batch.
+        rejected: Its quarantined records.
     Raises:
         StaleOwnerError: The ledger is at another offset; the transaction must be rolled back.
     """
@@ -126,7 +126,7 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
 
 
 def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
-    """Return what `ADVANCE` gets, one list a column: how far each partition advances, and what its offsets became."""
+    """Return the parameters of `ADVANCE`, one list a column: each partition's offsets, and what they became."""
     count = Counter(one.record.partition() for one in rejected)
     slices = sorted(batch.slices, key=lambda part: part.partition)  # every session locks in one order
     return {
@@ -148,9 +148,9 @@ def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViola
     if any(not _is_next(part, positions) for part in batch.slices):
         return _stale(connection, batch)
     return LedgerError(
-        f"cannot store a batch: a row is there already which the ledger says is not: {error.diag.message_detail}",
-        hint="kafka_ledger and the tables do not fit together (was one of them restored or emptied alone?); see"
-        " docs/reliability.md before going on.",
+        f"cannot store a batch: a row is there already that the ledger has not counted: {error.diag.message_detail}",
+        hint="kafka_ledger and the tables contradict each other. Was one of them restored or emptied alone? Read"
+        " docs/reliability.md before you continue.",
     )
 
 
@@ -163,9 +163,9 @@ def _generation(connection: Connection, topic: TopicIdentity) -> int:
     free = connection.execute(FREE_GENERATION).fetchone()
     if free is None or free[0] is None:
         raise ConfigError(
-            f"cannot number topic {topic.name}: {LAST_GENERATION} topics were read into this database, and none of them"
-            " can be forgotten",
-            hint="The number of a deleted topic is free again once retention has dropped all its rows: shorten"
+            f"cannot read topic {topic.name}: this database has had {LAST_GENERATION} generations of topics, and none"
+            " is free again",
+            hint="The generation of a deleted topic is free again when retention has dropped all its rows: shorten"
             " consumer.retention_days, or use another database.",
         )
     connection.execute(ADD_TOPIC, (free[0], topic.topic_id, topic.name))

@@ -1,9 +1,8 @@
 """
 What the tables need besides being written to: rollups, coming days' partitions, retention.
 
-It runs in a thread and on a session of its own, in every consumer. The database lets one consumer at a time do it, and
-decides by its own clock what is old. A step waits at most a fifth of a second for a lock that writers meet, and tries
-again later.
+It runs in its own thread and session, in every consumer. The database lets one consumer at a time do it, and decides by
+its own clock what is old. A step waits at most 0.2 s for a lock that blocks writers, and retries later.
 """
 
 import threading
@@ -26,8 +25,8 @@ from store.steps import LOOK_EVERY_S, Done, Step, run_due
 ROLLUP_EVERY_S: Final = 5.0
 STORAGE_EVERY_S: Final = 60.0
 LONGEST_S: Final = 2.0  # a step with more to do lets the others run after so long
-DAYS_AHEAD: Final = 7  # partitions made before they are needed: a week without a consumer does no harm
-# Whoever waits for a lock on the table holds up those that come behind. An old day may take its time to be counted.
+DAYS_AHEAD: Final = 7  # partitions are created early: a week without a consumer does no harm
+# A session that waits for a table's lock blocks later ones. Counting an old day's rows may take long.
 LIMITS: Final = {"lock_timeout": "200ms", "statement_timeout": "10min"}
 ROWS_AT_ONCE: Final = 10_000  # rows dropped in one transaction
 
@@ -38,7 +37,7 @@ SELECT coalesce(max(retention_days), 1), coalesce(max(rejected_retention_days), 
 FROM retention_floor
 """
 LOWER_FLOOR: Final = "To drop data sooner, the owner of the tables runs: UPDATE retention_floor SET {} = {};"
-# Each returns how much was done, and NULL while another session has the turn.
+# Each returns how much was done, and NULL while another session does maintenance.
 REFRESH: Final = "SELECT refresh_rollups()"
 DAYS_TO_MAKE: Final = "SELECT day FROM heartbeats_days_to_make(%s::integer, %s) AS day"
 MAKE: Final = "SELECT CASE WHEN maintenance_turn() THEN make_heartbeats_partition(%s::date) END"
@@ -52,11 +51,11 @@ BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 
 class Maintenance:
     """
-    The thread.
+    Runs the steps in a thread.
 
     Args:
-        settings: How long things are kept.
-        credentials: Who we are.
+        settings: The retention.
+        credentials: The login.
         clocks: Compares this machine's clock with the database's.
     """
 
@@ -88,11 +87,11 @@ class Maintenance:
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End soon; what is under way is rolled back with the session if it takes longer than a second."""
+        """Stop within about a second; a longer step is rolled back with its session."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(1)
@@ -100,7 +99,7 @@ class Maintenance:
             self._session.close()
 
     def run_due(self) -> None:
-        """Run the steps that are due; none of them waits for long, and none keeps another from running."""
+        """Run the steps that are due. No step waits for long, and none stops another."""
         run_due(self._connection, self.steps, self._stop)
 
     def refresh_rollups(self) -> Done:
@@ -108,7 +107,7 @@ class Maintenance:
         return self._repeat("refresh the rollups", REFRESH)[1]
 
     def make_days(self) -> Done:
-        """Make the partitions of the coming days, and of days whose rows wait in the default partition."""
+        """Create the partitions of the coming days, and of days with rows in the default partition."""
         keep = self._keep_days["retention_days"] or None
         for day in self._days("look for days to make", DAYS_TO_MAKE, keep, DAYS_AHEAD):
             made = self._number(f"make the partition of {day}", MAKE, day)
@@ -123,7 +122,7 @@ class Maintenance:
         Drop the partitions of old days.
 
         Raises:
-            OutageError: A day is in use, those after it were tried; or the lock that every day needs was not to be had.
+            OutageError: A day is in use (later days were tried), or the lock that every day needs was busy.
         """
         keep, in_use = self._keep_days["retention_days"], None
         if not keep:
@@ -145,7 +144,7 @@ class Maintenance:
         return Done.ALL
 
     def drop_rows(self, what: str, statement: str, setting: str) -> Done:
-        """Drop old rows by a function of the schema that takes how many days to keep, and how many rows to drop."""
+        """Drop old rows with a function of the schema, which takes the days to keep and the rows to drop at once."""
         if not (keep := self._keep_days[setting]):
             return Done.ALL
         self._clocks.check()
@@ -176,7 +175,7 @@ class Maintenance:
         return Done.ALL
 
     def _read_floor(self) -> Done:
-        """Keep at least as much as the database's owner wants, and say which settings that overrules."""
+        """Apply the database's retention floor, and log the settings that it overrides."""
         floors = dict(zip(self._asked_days, self._row("read the retention floor", FLOOR), strict=True))
         keep = {name: asked and max(asked, floors[name]) for name, asked in self._asked_days.items()}
         for name, asked in self._asked_days.items():
@@ -192,7 +191,7 @@ class Maintenance:
         return Done.ALL
 
     def _repeat(self, tried: str, statement: str, *arguments: object) -> tuple[int, Done]:
-        """Repeat a statement until it does nothing any more, for a bounded time; what it did in sum."""
+        """Repeat a statement until it does nothing more, in bounded time; return the sum of what it did."""
         until, total = time.monotonic() + LONGEST_S, 0
         while did := self._number(tried, statement, *arguments):
             total += did

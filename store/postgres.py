@@ -37,12 +37,12 @@ COPY_REJECTED: Final = (
     'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at,'
     " detail) FROM STDIN"
 )
-# The maintenance does it every minute; within a minute, a flood can bring more than the disk has room for.
+# Maintenance does it every minute. Within a minute, a flood can fill the disk.
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 BOUND_EVERY: Final = 50_000  # quarantined messages, or a part of the bytes that are allowed, whichever comes first
 BOUND_PART: Final = 16
 SHORT_LOCK_TIMEOUT: Final = "SELECT set_config('lock_timeout', '200ms', true)"
-# A deferred constraint would speak up at COMMIT only, when nobody can tell any more which row it meant.
+# A deferred constraint would fail only at COMMIT, when the row is unknown.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
@@ -52,9 +52,9 @@ class PostgresStore:
 
     Args:
         settings: Address, libpq parameters, limits.
-        credentials: Who we are.
-        note_old: Is told of stored rows that are older than the retention: how many, and the oldest one's microseconds
-            since 1970. By default, a warning of this store's own.
+        credentials: The login.
+        note_old: Gets the number of stored rows that are older than the retention, and the oldest one's microseconds
+            since 1970. By default, this store warns of them.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class PostgresStore:
     def positions(
         self, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
     ) -> tuple[int, dict[int, Position]]:
-        """Read where each partition goes on, as `ledger.read`; raises `OutageError` and `ConfigError`, too."""
+        """Read each partition's position, as `ledger.read`; raises `OutageError` and `ConfigError`, too."""
         return self._session.run(
             "read the ledger",
             lambda connection: ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
@@ -89,7 +89,7 @@ class PostgresStore:
             check.start()
             with connection.transaction():
                 rejected = [*batch.rejected, *copy(connection, batch)]
-                # After that, no new lock but for a moment: whoever waits for the batch before must not be in its way.
+                # Locks from here on last only until COMMIT. Taken earlier, they could block the previous batch.
                 check.wait()
                 self._quarantine(connection, topic, batch, rejected)
                 self._advance(connection, batch, rejected)
@@ -118,7 +118,7 @@ class PostgresStore:
         return rejected
 
     def terminate_blockers(self) -> int:
-        """Terminate the sessions of our own kind that block this one, from any thread; returns how many."""
+        """Terminate the sessions with our name and role that block this one, from any thread; return their number."""
         return self._session.terminate_blockers()
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class PostgresStore:
         self._session.close()
 
     def _look_for_old(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
-        """Tell of rows from before the days that retention keeps, by the database's clock."""
+        """Note stored rows that are older than the retention, by the database's clock."""
         first_kept_minute = self._days.first_kept_minute
         old: list[int] = []
         if first_kept_minute is not None and min(batch.minutes, default=first_kept_minute) < first_kept_minute:
@@ -141,7 +141,7 @@ class PostgresStore:
         return []
 
     def _copy_around_refused(self, connection: Connection, batch: Batch) -> list[Rejected]:
-        """Halve what is refused until single rows are left, and reject those: their neighbours are stored."""
+        """Halve rejected blocks until single rows are left, and quarantine those. The others are stored."""
         refused: list[Rejected] = []
         rows = encode(batch)
         allowed = len(rows)
@@ -203,7 +203,7 @@ class PostgresStore:
         self._quarantined += len(rejected)
 
     def _bound_quarantine(self, connection: Connection) -> None:
-        """Delete the oldest messages beyond the limit, unless a lock that this needs is held: then later."""
+        """Delete the oldest messages beyond the limit. If a lock is busy, a later call does it."""
         self._quarantined = self._quarantined_bytes = 0
         if not self._rejected_max_bytes:
             return

@@ -1,4 +1,4 @@
-"""Quarantined messages get a second hearing: what today's rules accept moves to `heartbeats`, each exactly once."""
+"""Validates quarantined messages again: those that the current rules accept move to `heartbeats`, each exactly once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +72,7 @@ def replay(
     settings: Settings, credentials: Credentials, *, reason: str | None, dry_run: bool, say: Callable[[str], None]
 ) -> Outcome:
     """
-    Judge the quarantine anew.
+    Validate the quarantine again.
 
     Args:
         settings: Where PostgreSQL is, and how far timestamps may be ahead.

@@ -1,7 +1,8 @@
 """
-The id of a row: its topic's generation (7 bits), its partition (16) and its offset (40), as kafka_place_id() in SQL.
+A row id: the topic's generation (7 bits), the partition (16) and the offset (40).
 
-Rows that were inserted by hand have generation 0.
+SQL packs and unpacks it by kafka_place_id() and kafka_place(), whose names stay because users call them. Rows inserted
+by hand have generation 0.
 """
 
 from typing import Final

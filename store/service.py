@@ -1,4 +1,4 @@
-"""What every service that stores heartbeats does before and after, whichever engine it runs on."""
+"""Starts and stops a service that stores heartbeats, for both engines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from store.maintenance import Maintenance
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """What the engine needs: where and who, when to stop, and whom to tell of progress."""
+    """What the engine needs."""
 
     settings: Settings
     credentials: Credentials
@@ -28,10 +28,10 @@ class Storing:
 @contextmanager
 def storing(service: str, config: Path) -> Iterator[Storing]:
     """
-    Set up log, signals and metrics, wait for the topic, and keep the tables in order until the engine ends.
+    Set up log, signals and metrics, wait for the topic, and run maintenance until the engine ends.
 
     Raises:
-        ConfigError: The settings, the metrics' port, Kafka or PostgreSQL refuse us.
+        ConfigError: The settings or the metrics port are wrong, or Kafka or PostgreSQL rejects us.
     """
     settings, credentials = load(config), load_credentials()
     stop, health = runtime.begin(service, settings.logging, settings.consumer, "consumer")
@@ -46,7 +46,7 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         structlog.get_logger().warning(
             "development password in use",
             host=settings.postgresql.host,
-            hint="Anybody can read it in the committed .env. Set another one, as docs/production.md says in Secrets.",
+            hint="It is in the committed .env, where all can read it. Set another one (docs/production.md, Secrets).",
         )
     ensure_topic(settings.kafka, stop)
     maintenance = Maintenance(settings, credentials)
