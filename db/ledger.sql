@@ -1,4 +1,5 @@
--- The numbering of rows and of topics. See schema.sql, which includes this file.
+-- Row ids and topic generations. See schema.sql, which includes this file. The functions' word "place" is a position in
+-- Kafka; the names stay, because users call them.
 
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
@@ -6,16 +7,16 @@ LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 CREATE OR REPLACE FUNCTION kafka_place_id(generation integer, partition integer, "offset" bigint) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN (generation::bigint << 56) | (partition::bigint << 40) | "offset";
-COMMENT ON FUNCTION kafka_place_id IS 'The id of the row made from this place in Kafka';
+COMMENT ON FUNCTION kafka_place_id IS 'The id of the row made from this position in Kafka';
 
 CREATE OR REPLACE FUNCTION kafka_place(id bigint, OUT generation integer, OUT partition integer, OUT "offset" bigint)
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ((id >> 56)::integer, ((id >> 40) & 65535)::integer, id & 1099511627775);
-COMMENT ON FUNCTION kafka_place IS 'The place in Kafka that a row''s id was made from: SELECT (kafka_place(id)).* FROM heartbeats';
+COMMENT ON FUNCTION kafka_place IS 'The position in Kafka of a row id: SELECT (kafka_place(id)).* FROM heartbeats';
 
--- The number for a new topic; the caller has locked kafka_topics. Numbers rise as long as there are any, so that none is
--- mistaken for another. After that, one without a row is used again: one that was given to nobody, or the oldest topic's
--- that was made again since and whose rows were all dropped by retention; its part of the ledger goes with it.
+-- The generation for a new topic; the caller has locked kafka_topics. Generations rise up to 127. After that, one without
+-- rows is used again: one that no topic has, or that of the oldest topic that was re-created since and whose rows
+-- retention has dropped. That topic's rows of the ledger are deleted.
 CREATE OR REPLACE FUNCTION free_generation() RETURNS smallint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
@@ -45,6 +46,6 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION free_generation FROM PUBLIC;
-COMMENT ON FUNCTION free_generation IS 'The number for a new topic; NULL if there is none. It may take that of an older topic without rows';
+COMMENT ON FUNCTION free_generation IS 'The generation for a new topic; NULL if there is none. It may be that of an older topic without rows';
 
 COMMIT;

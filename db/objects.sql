@@ -1,4 +1,4 @@
--- The list of everything that schema.sql creates, and a check of it. See schema.sql, which includes this file.
+-- The list of all objects that schema.sql creates, and a check of it. See schema.sql, which includes this file.
 
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
@@ -18,9 +18,10 @@ CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
         'kafka_place_id', 'maintenance_turn', 'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes',
         'refresh_rollups', 'rejected_turn', 'release_rejected', 'retention_limit', 'sum_up_fleet'
     ]::name[];
-COMMENT ON FUNCTION heartbeat_objects IS 'The names of what db/schema.sql creates: roles.sql touches nothing else';
+COMMENT ON FUNCTION heartbeat_objects IS 'The names of the objects that db/schema.sql creates: roles.sql changes no others';
 
--- A function that runs with the owner's rights is called by those to whom roles.sql grants it, and finds only our tables.
+-- A function that runs with the owner's rights must be callable only by roles that roles.sql grants it to, and must find
+-- only our tables.
 DO $$
 DECLARE
     unsafe text := (
@@ -31,7 +32,7 @@ DECLARE
 BEGIN
     IF unsafe IS NOT NULL THEN
         RAISE 'not safe to run with the owner''s rights: %', unsafe
-            USING HINT = 'REVOKE EXECUTE ... FROM PUBLIC and SET search_path FROM CURRENT stand beside each such function.';
+            USING HINT = 'Each such function needs REVOKE EXECUTE ... FROM PUBLIC and SET search_path FROM CURRENT.';
     END IF;
 END
 $$;

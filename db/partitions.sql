@@ -3,11 +3,11 @@
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 
--- Gives a stretch of time a partition of its own; rows of that time that wait in the default partition move along. False
--- if there is one already, if another partition holds a part of that time, or if so many rows wait (`most`: 0.2 s)
--- that moving them would hold up their writers: they are as safe where they are, and retention finds them there, too.
--- Lock order, as in DROP TABLE: the table, then its default partition. The first lock lets one session at a time in, the
--- second waits for those who write to the default partition, and nobody else.
+-- Creates a partition for a range of time, and moves that range's rows there from the default partition. Returns false
+-- if the range has a partition, or overlaps one, or if more rows than `most` would have to move (10,000 take 0.2 s), which
+-- would block writers. Such rows are safe in the default partition, and retention finds them there.
+-- Lock order, as in DROP TABLE: the table, then its default partition. The first lock admits one session at a time. The
+-- second one waits only for sessions that write to the default partition.
 CREATE OR REPLACE FUNCTION attach_heartbeats(
     partition_name text, first_moment timestamptz, next_moment timestamptz, most integer DEFAULT 10000
 ) RETURNS boolean
@@ -18,8 +18,8 @@ BEGIN
         RETURN false;
     END IF;
     LOCK TABLE ONLY heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
-    FOR turn IN 1..2 LOOP  -- first without the other lock: a day that cannot be made holds up no writer
-        IF turn = 2 THEN
+    FOR attempt IN 1..2 LOOP  -- first without the second lock: a day that cannot be created blocks no writer
+        IF attempt = 2 THEN
             LOCK TABLE heartbeats_default IN ACCESS EXCLUSIVE MODE;
         END IF;
         IF to_regclass(partition_name) IS NOT NULL
@@ -36,14 +36,14 @@ BEGIN
     EXECUTE format('ALTER TABLE heartbeats ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
         partition_name, first_moment, next_moment);
     RETURN true;
-EXCEPTION WHEN invalid_object_definition THEN  -- it would overlap another one
+EXCEPTION WHEN invalid_object_definition THEN  -- it overlaps another partition
     RETURN false;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION attach_heartbeats FROM PUBLIC;
-COMMENT ON FUNCTION attach_heartbeats IS 'Gives a stretch of time a partition of its own; false if it has one, or cannot get one';
+COMMENT ON FUNCTION attach_heartbeats IS 'Creates a partition for a range of time; false if it has one, or cannot get one';
 
--- Days that anybody but the owner gets made are bounded: odd timestamps, or a stolen role, make no endless tables.
+-- Only the owner can create any day: odd timestamps, or a stolen role, must not create endless tables.
 CREATE OR REPLACE FUNCTION make_heartbeats_partition(day date) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
     RETURN CASE
@@ -56,10 +56,10 @@ CREATE OR REPLACE FUNCTION make_heartbeats_partition(day date) RETURNS boolean
     END;
 REVOKE EXECUTE ON FUNCTION make_heartbeats_partition FROM PUBLIC;
 COMMENT ON FUNCTION make_heartbeats_partition IS
-    'Gives a UTC day its own partition; false if it has one, or cannot get one. For the owner any day, else -60 to +7 days';
+    'Creates a UTC day''s partition; false if it has one, or cannot get one. For the owner any day, else -60 to +7 days';
 
--- The coming days, and those of the last two months that wait in the default partition: senders of odd timestamps must
--- not get a partition each.
+-- The coming days, and days of the last two months with rows in the default partition. Other days get no partition,
+-- because odd timestamps would create one each.
 CREATE OR REPLACE FUNCTION heartbeats_days_to_make(keep_days integer, ahead_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
 BEGIN ATOMIC
@@ -75,13 +75,13 @@ BEGIN ATOMIC
     ORDER BY wanted.day < (now() AT TIME ZONE 'UTC')::date, abs(wanted.day - (now() AT TIME ZONE 'UTC')::date);
 END;
 REVOKE EXECUTE ON FUNCTION heartbeats_days_to_make FROM PUBLIC;
-COMMENT ON FUNCTION heartbeats_days_to_make IS 'Days that need a partition, the coming ones first; keep_days is NULL where heartbeats are kept for ever';
+COMMENT ON FUNCTION heartbeats_days_to_make IS 'Days that need a partition, the coming ones first; keep_days is NULL if heartbeats are kept for ever';
 
 COMMIT;
 
--- The coming days, and one partition for all days that are too old to get one of their own: each new partition makes
--- PostgreSQL read the default partition under a lock, which must stay short however many old rows are kept. A day whose
--- lock is not to be had, because a reader's transaction stays open, is left to the consumer's maintenance.
+-- The coming days, and one partition for all older days. For each new partition, PostgreSQL reads the default partition
+-- under a lock, so it must stay small, also with many old rows. If a lock is busy, because a reader's transaction stays
+-- open, the consumer's maintenance creates the day later.
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 DO $$
@@ -96,13 +96,13 @@ BEGIN
             PERFORM make_heartbeats_partition(today + day);
         END LOOP;
     EXCEPTION WHEN lock_not_available THEN
-        RAISE WARNING 'cannot make the coming days'' partitions now: a transaction uses heartbeats';
+        RAISE WARNING 'cannot create the coming days'' partitions now: a transaction uses heartbeats';
     END;
     PERFORM set_config('lock_timeout', patience, true);
     SELECT least(today - 60, min(to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD'))) INTO oldest
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
     WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$';
-    -- Once, and however many wait there: 10 microseconds a row.
+    -- Once, with any number of rows: 10 microseconds a row.
     PERFORM attach_heartbeats('heartbeats_old', '-infinity', oldest::timestamp AT TIME ZONE 'UTC', 2147483646);
 END
 $$;

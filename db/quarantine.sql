@@ -1,4 +1,4 @@
--- The bound of the quarantine, and the way out of it. See schema.sql, which includes this file.
+-- The limit of the quarantine, and replays. See schema.sql, which includes this file.
 
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
@@ -11,12 +11,12 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION rejected_turn FROM PUBLIC;
-COMMENT ON FUNCTION rejected_turn IS 'Waits for the turn with the quarantine, and keeps it until the transaction ends';
+COMMENT ON FUNCTION rejected_turn IS 'Waits for the lock of the quarantine, and holds it until the transaction ends';
 
--- Deletes the oldest messages until the rest takes no more than max_bytes, whatever their age: a flood must not fill the
--- disk. At most so many at a time, and a gigabyte. What retention_floor.rejected_max_bytes holds is always kept.
--- Nothing is measured while all files together are smaller than that (they do not shrink when rows are deleted). Up to
--- 4,000 pages of rows (some 100,000 messages; large payloads lie elsewhere) are measured exactly, more by a sample.
+-- Deletes the oldest messages, of any age, until the rest takes at most max_bytes: a flood must not fill the disk. One
+-- call deletes at most `most` messages and a gigabyte. It always keeps retention_floor.rejected_max_bytes of the newest.
+-- It measures only if the files are larger than the limit (they do not shrink when rows are deleted): up to 4,000 pages
+-- of rows (about 100,000 messages; large payloads are stored elsewhere) exactly, more by a sample.
 CREATE OR REPLACE FUNCTION bound_rejected(max_bytes bigint, most integer DEFAULT 50000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$

@@ -1,5 +1,4 @@
--- What drops old data: by the database's clock, and never what retention_floor keeps. See schema.sql, which includes
--- this file.
+-- Drops old data, by the database's clock, and never what retention_floor keeps. See schema.sql, which includes this file.
 
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
@@ -15,7 +14,7 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION maintenance_turn FROM PUBLIC;
-COMMENT ON FUNCTION maintenance_turn IS 'Takes the turn until the transaction ends; false if another session has it';
+COMMENT ON FUNCTION maintenance_turn IS 'Takes the lock of maintenance until the transaction ends; false if another session holds it';
 
 CREATE OR REPLACE FUNCTION retention_limit(setting text, keep_days integer) RETURNS timestamptz
     LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
@@ -30,11 +29,11 @@ BEGIN
         USING HINT = format('To drop data sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET %I = <days>;', setting);
 END
 $$;
-COMMENT ON FUNCTION retention_limit IS 'The moment before which data is old if so many days are kept; an error for fewer days than retention_floor allows';
+COMMENT ON FUNCTION retention_limit IS 'Data before this time is old if keep_days are kept; raises for fewer days than retention_floor allows';
 
--- Drops one day's heartbeats, and counts them in the ledger. All locks are tried and given back before anything is
--- counted: a day that cannot be dropped costs nothing. Rows are counted under a lock that only writers of that day meet.
--- The lock that every session meets is taken last, for a moment.
+-- Drops one day's heartbeats, and counts them in the ledger. All locks are tried and released first, so a day that is in
+-- use costs nothing. Rows are counted under a lock that blocks only that day's writers. The lock that blocks every session
+-- is taken last, for a moment.
 CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
 AS $$
@@ -56,22 +55,22 @@ BEGIN
     IF to_regclass(partition_name) IS NULL THEN
         RETURN 0;
     END IF;
-    IF NOT EXISTS (  -- a name is not enough: to_char() gives a year before Christ the name of one after
+    IF NOT EXISTS (  -- the name is not enough: to_char() gives a year BC the name of a year AD
         SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent = 'heartbeats'::regclass AND inhrelid = to_regclass(partition_name)
           AND pg_get_expr(relpartbound, inhrelid) = format('FOR VALUES FROM (%L) TO (%L)', first_moment, next_moment))
     THEN
         RAISE 'cannot drop %: it does not hold the heartbeats of %', partition_name, day
-            USING HINT = 'Drop this table by hand if it is not needed.';
+            USING HINT = 'Drop this table by hand if you do not need it.';
     END IF;
     BEGIN
         EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition_name);
         RAISE 'this lock can be had' USING ERRCODE = 'HB000';
     EXCEPTION
-        WHEN SQLSTATE 'HB000' THEN NULL;  -- the block is undone: its locks are given back
+        WHEN SQLSTATE 'HB000' THEN NULL;  -- the block is rolled back, which releases its locks
         WHEN lock_not_available THEN
             RAISE 'cannot drop %: a transaction uses it', partition_name USING ERRCODE = 'object_in_use', HINT = format(
-                'It is tried again. To find a forgotten transaction: SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid)'
+                'Maintenance retries it. To find a forgotten transaction: SELECT * FROM pg_locks JOIN pg_stat_activity USING (pid)'
                 ' WHERE relation = %L::regclass;', partition_name);
     END;
     BEGIN
@@ -94,10 +93,10 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_heartbeats_day FROM PUBLIC;
-COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, counted in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session has the turn';
+COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, counted in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session does maintenance';
 
--- The same for rows that never had a day of their own, and for quarantine and rollups: at most so many rows at a time,
--- so that a transaction stays short.
+-- The same for rows without a day's partition, for the quarantine and for rollups: at most `most` rows at a time, so that
+-- transactions stay short.
 CREATE OR REPLACE FUNCTION drop_strays(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
@@ -134,7 +133,7 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_strays FROM PUBLIC;
-COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, counted in the ledger; NULL while another session has the turn';
+COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, counted in the ledger; NULL while another session does maintenance';
 
 CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -162,7 +161,7 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rejected FROM PUBLIC;
-COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, counted in the ledger; NULL while another session has the turn';
+COMMENT ON FUNCTION drop_rejected IS 'Drops old quarantined messages, counted in the ledger; NULL while another session does maintenance';
 
 CREATE OR REPLACE FUNCTION drop_rollups(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT

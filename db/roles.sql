@@ -1,6 +1,6 @@
--- The roles besides the owner: one that stores, one that looks. Run it after schema.sql, as the owner, any number of
--- times: it makes the roles, sets their passwords anew and leaves them exactly the rights below. It is for psql 15 or
--- newer, which takes the names and passwords from the environment (see .env).
+-- The roles besides the owner: the consumer, which stores, and the reader. Run it after schema.sql, as the owner, any
+-- number of times: it creates the roles, sets their passwords and grants them exactly the rights below. It needs psql 15
+-- or newer, which takes the names and passwords from the environment (see .env).
 \set ON_ERROR_STOP on
 \getenv database POSTGRESQL_DATABASE
 \getenv consumer POSTGRESQL_CONSUMER_USERNAME
@@ -12,9 +12,9 @@ SELECT :{?database} AND :{?consumer} AND :{?reader} AS complete \gset
     DO $$ BEGIN RAISE 'names and passwords of the roles must be in the environment, as in .env'; END $$;
 \endif
 
--- PostgreSQL logs a statement that fails, and others if told to. So no password is sent, only its SCRAM verifier (RFC
--- 5803), from which nobody can log in. psql lets Perl compute it: Debian's psql and macOS bring Perl along. Characters
--- that clients would rewrite first (SASLprep, RFC 4013) are refused.
+-- PostgreSQL logs failed statements, and others if configured. So no password is sent, only its SCRAM verifier (RFC 5803),
+-- which is no login. Perl computes it: Debian's psql and macOS include Perl. Characters that clients would rewrite
+-- (SASLprep, RFC 4013) are rejected.
 \set scram 'use Digest::SHA qw(sha256 hmac_sha256); use MIME::Base64; my ($name) = @ARGV; my $password = $ENV{$name};'
 \set scram :scram 'length $password or die qq($name is empty\\n); my $text = $password;'
 \set scram :scram 'if ($text =~ /[^\\x00-\\x7F]/ and utf8::decode($text)) { require Unicode::Normalize;'
@@ -37,14 +37,14 @@ SELECT starts_with(:'consumer_verifier', 'SCRAM-SHA-256$') AND starts_with(:'rea
 \endif
 
 BEGIN;
--- In the schema that schema.sql was applied to, and nowhere else.
+-- Only in the schema that schema.sql was applied to.
 SELECT set_config('search_path', format('%s, pg_temp', relnamespace::regnamespace), true) AS search_path,
        relnamespace::regnamespace AS schema
 FROM pg_class WHERE oid = 'heartbeats'::regclass \gset
 -- One at a time: two sessions that grant on the same table at once would fail.
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
 
--- The owner would lose rights below, and a role of both kinds would have too many.
+-- The owner would lose rights below, and a shared role would have too many.
 SELECT (:'consumer' = :'reader' OR current_user IN (:'consumer', :'reader'))::text AS shared \gset
 \if :shared
     DO $$ BEGIN RAISE 'owner, consumer and reader must be three different roles'; END $$;
@@ -53,7 +53,7 @@ SELECT (:'consumer' = :'reader' OR current_user IN (:'consumer', :'reader'))::te
 SELECT format('CREATE ROLE %I', name)
 FROM unnest(ARRAY[:'consumer', :'reader']) AS name WHERE to_regrole(quote_ident(name)) IS NULL \gexec
 
--- Our objects, and whether there are others: then the database is shared, and what PUBLIC has on it is not ours to take.
+-- Our objects, and whether there are others. Then the database is shared, and PUBLIC's rights on it stay.
 SELECT array_agg(oid) FILTER (WHERE class = 'pg_class'::regclass AND is_ours) AS relations,
        array_agg(oid) FILTER (WHERE class = 'pg_proc'::regclass AND is_ours AND is_guarded) AS functions,
        count(*) FILTER (WHERE NOT is_ours) = 0 AND NOT EXISTS (SELECT FROM pg_largeobject_metadata) AS alone
@@ -70,7 +70,7 @@ FROM (
 WHERE namespace::regnamespace::text !~ '^(pg_.*|information_schema)$'
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = found.oid AND deptype = 'e') \gset
 
--- Nobody has rights on ours just by being able to connect.
+-- A role that can connect has no rights on our objects.
 SELECT format('REVOKE ALL ON %s %s FROM PUBLIC, %I, %I', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END,
               oid::regclass, :'consumer', :'reader')
 FROM pg_class WHERE oid = ANY (:'relations') \gexec
@@ -78,8 +78,8 @@ SELECT format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, %I, %I', oid::regprocedure
 FROM pg_proc WHERE oid = ANY (:'functions') \gexec
 REVOKE ALL ON DATABASE :"database" FROM :"consumer", :"reader";
 REVOKE ALL ON SCHEMA :schema FROM :"consumer", :"reader";
--- A lock table that is full of advisory locks fails every session's next lock. Temporary tables, large objects and
--- messages in the write-ahead log take space. Only a superuser can take these functions away, and only from PUBLIC.
+-- A lock table full of advisory locks makes every session's next lock fail. Temporary tables, large objects and messages
+-- in the write-ahead log take space. Only a superuser can revoke these functions, and only from PUBLIC.
 \if :alone
     REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
     REVOKE ALL ON SCHEMA :schema FROM PUBLIC;
@@ -91,12 +91,12 @@ REVOKE ALL ON SCHEMA :schema FROM :"consumer", :"reader";
 GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
 GRANT USAGE ON SCHEMA :schema TO :"consumer", :"reader";
 
--- The consumer. What it stored it can neither change nor delete. Old data goes through functions that heed
--- retention_floor, replayed messages leave the quarantine through one that checks that their heartbeats are stored.
--- Rights on the parent hold for each day's partition. UPDATE on kafka_topics is what LOCK TABLE asks for.
+-- The consumer. It can neither change nor delete stored rows. Functions drop old data as retention_floor allows, and
+-- another one deletes replayed messages whose heartbeats are stored. Rights on the parent table apply to each partition.
+-- LOCK TABLE needs the UPDATE on kafka_topics.
 ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_verifier';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
--- Not rejected_at: the oldest go first, and nobody may make his own rows the newest for ever.
+-- Not rejected_at: the oldest rows are deleted first, and a role must not make its rows the newest for ever.
 GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at, detail)
     ON rejected_heartbeats TO :"consumer";
 GRANT SELECT ON retention_floor TO :"consumer";
@@ -106,15 +106,15 @@ GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenanc
     heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
     drop_rollups, rejected_turn, release_rejected TO :"consumer";
 
--- The reader, for Grafana, which passes on whatever SQL a person types. Such a person can change the role's settings,
--- for good with ALTER ROLE: so they are set anew here. They guard against mistakes. A bound is what needs a superuser
--- to lift, which is the number of connections, and temp_file_limit where the owner may set it.
+-- The reader, for Grafana, which runs any SQL that a person types. Such a person can change the role's settings, also
+-- permanently with ALTER ROLE: so this sets them again. They only guard against mistakes. Real limits, which only a
+-- superuser can lift, are the number of connections, and temp_file_limit if the owner may set it.
 ALTER ROLE :"reader" RESET ALL;
 ALTER ROLE :"reader" IN DATABASE :"database" RESET ALL;
 ALTER ROLE :"reader" LOGIN PASSWORD :'reader_verifier' CONNECTION LIMIT 20;
 ALTER ROLE :"reader" SET default_transaction_read_only = on;
 ALTER ROLE :"reader" SET statement_timeout = '10s';
--- A dashboard asks many small questions at once: compiling them or sharing them out costs more than it saves.
+-- A dashboard runs many small queries at once: compiling or parallelizing them costs more than it saves.
 ALTER ROLE :"reader" SET jit = off;
 ALTER ROLE :"reader" SET max_parallel_workers_per_gather = 0;
 ALTER ROLE :"reader" SET idle_in_transaction_session_timeout = '10s';
@@ -137,12 +137,12 @@ $$;
 SELECT format('GRANT SELECT ON %s TO %I', oid::regclass, :'reader')
 FROM pg_class WHERE oid = ANY (:'relations') AND relkind <> 'S' AND NOT relispartition \gexec
 
--- Both have to find the tables.
+-- Both roles must find the tables.
 SELECT format('ALTER ROLE %I IN DATABASE %I SET search_path = %s', name, :'database', :'schema')
 FROM unnest(ARRAY[:'consumer', :'reader']) AS name WHERE :'schema' <> 'public' \gexec
 
--- What the reader can do against all this, by whatever role it may take on: an attribute, a membership, a default of
--- the server. PUBLIC may create in `public` on a database that was made before PostgreSQL 15.
+-- Excess rights of the reader, by any role that it may assume: from an attribute, a membership or a server's default.
+-- PUBLIC may create in `public` in a database from before PostgreSQL 15.
 SELECT set_config('heartbeat.excess', coalesce((
     SELECT string_agg(DISTINCT excess, ', ')
     FROM pg_roles AS worn, LATERAL (

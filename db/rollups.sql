@@ -1,4 +1,4 @@
--- The sums that dashboards read. See schema.sql, which includes this file.
+-- The rollups that dashboards read. See schema.sql, which includes this file.
 
 BEGIN;
 LOCK TABLE schema_turn IN EXCLUSIVE MODE;
@@ -20,7 +20,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION noted_minutes IS 'The minutes from begins to ends whose rollups are older than their heartbeats';
 
--- For rows that a person inserted, changed or deleted: the consumers note only what they store themselves.
+-- For rows that were inserted, changed or deleted by hand: consumers note only rows that they store.
 CREATE OR REPLACE FUNCTION note_heartbeats(begins timestamptz, ends timestamptz) RETURNS bigint
     LANGUAGE sql
 BEGIN ATOMIC
@@ -34,7 +34,7 @@ BEGIN ATOMIC
     )
     SELECT count(*) FROM noted;
 END;
-COMMENT ON FUNCTION note_heartbeats IS 'Has the rollups of a range summed up again, after rows were changed by hand; returns the minutes noted';
+COMMENT ON FUNCTION note_heartbeats IS 'Requests new rollups of a range, after rows were changed by hand; returns the number of minutes noted';
 
 -- Sums histograms up into one row of heartbeats_fleet.
 CREATE OR REPLACE FUNCTION sum_up_fleet(width_s integer, bucket timestamptz, bpm smallint[], counts bigint[])
@@ -55,7 +55,7 @@ RETURN (
     )::heartbeats_fleet FROM ranked
 );
 
--- The rollups of one stretch of heartbeats, from the rows themselves: for the minutes that have notes.
+-- The rollups of a range, from heartbeats itself: for the minutes that have notes.
 CREATE OR REPLACE FUNCTION fleet_from_heartbeats(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
     LANGUAGE sql STABLE PARALLEL SAFE
 BEGIN ATOMIC
@@ -71,10 +71,10 @@ BEGIN ATOMIC
     ) AS histogram, LATERAL sum_up_fleet(10, bucket, histogram.bpm, histogram.counts) AS fleet;
 END;
 
--- Sums up each noted minute once it has been quiet for five seconds, or noted for a minute; the newest first, at most
--- about two seconds long. A note is deleted first and the sums are taken after: what is stored in between leaves a note
--- of its own. Retention drops nothing meanwhile, as it needs the same turn: a minute that it dropped lies before the
--- horizon, which is read after the turn is taken.
+-- Sums up each noted minute when its last note is five seconds old, or its first one a minute; the newest minutes first,
+-- for about two seconds. It deletes a note before it reads the rows: rows stored meanwhile leave a new note. Retention
+-- drops nothing meanwhile, because it needs the same lock. Minutes that it dropped are before the horizon, which is read
+-- under the lock.
 CREATE OR REPLACE FUNCTION refresh_rollups(most integer DEFAULT 10) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
 AS $$
@@ -105,7 +105,7 @@ BEGIN
                                        last_noted_at = greatest(queue.last_noted_at, excluded.last_noted_at);
     DELETE FROM heartbeats_outdated WHERE minute < horizon;
 
-    FOREACH one IN ARRAY ARRAY(  -- one minute at a time: its bounds let the planner see a single day's partition
+    FOREACH one IN ARRAY ARRAY(  -- one minute at a time: with constant bounds, the planner reads one partition
         SELECT minute FROM heartbeats_outdated
         WHERE last_noted_at < clock_timestamp() - interval '5 s' OR first_noted_at < clock_timestamp() - interval '60 s'
         ORDER BY minute DESC LIMIT most)
@@ -156,15 +156,15 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION refresh_rollups FROM PUBLIC;
-COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; returns how many, NULL while another session has the turn';
+COMMENT ON FUNCTION refresh_rollups IS 'Sums up minutes whose heartbeats changed; returns how many, NULL while another session does maintenance';
 
--- The width of the rollup's buckets, in seconds, that draws a line of 100 to 720 points over a range.
+-- The width of the rollup's buckets, in seconds, that gives 100 to 720 points for a range.
 CREATE OR REPLACE FUNCTION fleet_width(begins timestamptz, ends timestamptz) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN ends - begins <= interval '65 min' THEN 10 WHEN ends - begins <= interval '6 h' THEN 60
                 WHEN ends - begins <= interval '50 h' THEN 600 ELSE 3600 END;
 
--- For dashboards: the coarsest rollup that still draws a line, and heartbeats themselves for minutes that have notes.
+-- For dashboards: the rollup of this width, and heartbeats itself for minutes that have notes.
 CREATE OR REPLACE FUNCTION fleet_history(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
     LANGUAGE plpgsql STABLE
 AS $$
@@ -187,15 +187,15 @@ END
 $$;
 COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour';
 
--- The same for chosen customers: 1, each reading is drawn, or the width of the rollup's buckets. By the points to draw,
--- arbitrary: each is read from a page of its own, so that this is also what keeps a panel under a tenth of a second.
+-- The same for selected customers. 1: each reading is drawn. The limits are arbitrary numbers of points. Each point is
+-- read from its own page, so they also keep a panel below 0.1 s.
 CREATE OR REPLACE FUNCTION customer_width(begins timestamptz, ends timestamptz, customers varchar[]) RETURNS integer
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 20000 THEN 1
                 WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 60 * 10000 THEN 60
                 WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 600 * 10000 THEN 600 ELSE 3600 END;
 
--- For dashboards, beside the readings themselves: nothing where customer_width() says that those are drawn.
+-- For dashboards: no rows if customer_width() says that each reading is drawn.
 CREATE OR REPLACE FUNCTION customer_history(
     customers varchar[], begins timestamptz, ends timestamptz,
     OUT bucket timestamptz, OUT customer_id varchar, OUT readings integer, OUT sum_bpm bigint

@@ -1,6 +1,6 @@
--- The tables of the heartbeat pipeline, and all else that its database needs: `psql -f db/schema.sql`, any number of times.
--- A new database gets everything. An older one gets what it lacks, and what it holds stays. The tables stand here in their
--- present form; migrations/ brings older tables to it. It needs PostgreSQL 14 or newer and a UTF8 database.
+-- The tables of the heartbeat pipeline, and everything else that its database needs: `psql -f db/schema.sql`, any number of
+-- times. An older database gets what it lacks, and keeps its data. This file has the tables' present form; migrations/
+-- brings older tables to it. It needs PostgreSQL 14 or newer and a UTF8 database.
 \ir session.sql
 \ir migrations/all.sql
 
@@ -23,7 +23,7 @@ CREATE TABLE heartbeats (
     PRIMARY KEY (id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
 
--- No timestamp is refused: what has no day of its own is stored here.
+-- Rows of days without a partition. So no timestamp is rejected.
 CREATE TABLE heartbeats_default PARTITION OF heartbeats DEFAULT;
 
 CREATE INDEX idx_timestamp ON heartbeats ("timestamp");
@@ -42,7 +42,7 @@ FROM heartbeats;
 
 -- Quarantine -----------------------------------------------------------------------------------------------------
 
--- What bound_rejected() deletes is to be free for what comes next within a minute or two, not after a fifth of the table.
+-- Autovacuum must free the space that bound_rejected() deletes within a minute or two, not after a fifth of the table.
 CREATE TABLE rejected_heartbeats (
     id             bigint      PRIMARY KEY,
     topic          text        NOT NULL,
@@ -159,8 +159,8 @@ CREATE TABLE heartbeats_horizon (
 
 -- Retention ------------------------------------------------------------------------------------------------------
 
--- The database's clock decides what is old, and no service drops anything that is younger than this. Only the owner can
--- change it. The columns are named as the consumers' settings.
+-- The database's clock decides what is old. No service drops younger data than this. Only the owner can change it. The
+-- columns have the names of the consumers' settings.
 CREATE TABLE retention_floor (
     only_row                boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     retention_days          integer NOT NULL DEFAULT 1 CHECK (retention_days >= 1),
@@ -170,7 +170,7 @@ CREATE TABLE retention_floor (
 );
 INSERT INTO retention_floor DEFAULT VALUES;
 
--- Turns ----------------------------------------------------------------------------------------------------------
+-- Locks ----------------------------------------------------------------------------------------------------------
 
 -- These tables have no columns and no rows: they are locked. A reader's right to SELECT does not reach such a lock,
 -- whereas anyone who can run SQL can take an advisory lock.
@@ -186,29 +186,29 @@ COMMIT;
 
 -- Each in a transaction of its own: one that locked several tables could deadlock with maintenance.
 COMMENT ON TABLE heartbeats IS 'One row per heartbeat event, each exactly once; partitioned by UTC day';
-COMMENT ON COLUMN heartbeats.id IS 'The event''s place in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
+COMMENT ON COLUMN heartbeats.id IS 'The event''s position in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
 COMMENT ON COLUMN heartbeats.customer_id IS 'Customer, 1 to 64 characters, e.g. CUST-000001';
 COMMENT ON COLUMN heartbeats."timestamp" IS 'When the heart rate was taken, by the sender''s clock';
 COMMENT ON COLUMN heartbeats.heart_rate IS 'Beats per minute, 1 to 300';
 COMMENT ON VIEW patient_heartbeats IS 'The same rows by patient number (NULL where customer_id is no CUST-<n>) with low/normal/high at 60 and 100';
 COMMENT ON TABLE rejected_heartbeats IS 'Quarantine: messages that are no valid heartbeat, as they came, with the reason';
-COMMENT ON COLUMN rejected_heartbeats.id IS 'The message''s place in Kafka, numbered as in heartbeats (see kafka_place)';
+COMMENT ON COLUMN rejected_heartbeats.id IS 'The message''s position in Kafka, as in heartbeats (see kafka_place)';
 COMMENT ON COLUMN rejected_heartbeats.key IS 'The bytes as they came, cut at consumer.max_payload_bytes';
 COMMENT ON COLUMN rejected_heartbeats.payload IS 'The bytes as they came, cut at consumer.max_payload_bytes; NULL for a tombstone and for an unreadable batch';
 COMMENT ON COLUMN rejected_heartbeats.payload_length IS 'Full length in bytes, also of a payload that was cut';
 COMMENT ON COLUMN rejected_heartbeats.reason IS 'Stable word, see docs/architecture.md';
-COMMENT ON COLUMN rejected_heartbeats.detail IS 'Where PostgreSQL refused a valid heartbeat: the SQLSTATE and its words';
+COMMENT ON COLUMN rejected_heartbeats.detail IS 'If PostgreSQL rejected a valid heartbeat: the SQLSTATE and the message';
 COMMENT ON COLUMN rejected_heartbeats.appended_at IS 'The time by which a timestamp counts as future: the broker''s (LogAppendTime), else the later of the sender''s and the consumer''s clock. For an unreadable batch, the time of noticing. Before 2011: a sender''s, see TAKE in store/replay.py';
-COMMENT ON TABLE kafka_topics IS 'Numbers the topics that were read: a topic deleted and made again has a new id and starts at offset 0';
-COMMENT ON TABLE kafka_ledger IS 'What was taken from Kafka: advanced in the transaction that stores the rows, so both happen or neither';
-COMMENT ON COLUMN kafka_ledger.start_offset IS 'Where the ledger begins: the oldest offset Kafka held when the partition was first read';
+COMMENT ON TABLE kafka_topics IS 'The generations of topics: a re-created topic has a new id and starts at offset 0';
+COMMENT ON TABLE kafka_ledger IS 'The offsets taken from Kafka, advanced in the transaction that stores the rows: both happen, or neither';
+COMMENT ON COLUMN kafka_ledger.start_offset IS 'The oldest offset that Kafka held when the partition was first read';
 COMMENT ON COLUMN kafka_ledger.next_offset IS 'The next offset to read; this, not the consumer group''s offset, decides';
 COMMENT ON COLUMN kafka_ledger.last_offset IS 'The last record that was taken; NULL when none was, or by an older version';
 COMMENT ON COLUMN kafka_ledger.last_fingerprint IS 'A hash of that record: Kafka must still hold the same one; NULL when it had neither key nor value';
 COMMENT ON COLUMN kafka_ledger.stored IS 'Offsets that became a row of heartbeats';
 COMMENT ON COLUMN kafka_ledger.rejected IS 'Offsets in quarantine';
 COMMENT ON COLUMN kafka_ledger.skipped IS 'Offsets that hold no record: transaction markers, aborted or compacted records';
-COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets Kafka dropped before they were read, passed because consumer.skip_expired said so';
+COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets that Kafka dropped before they were read, skipped because consumer.skip_expired is set';
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';
@@ -223,9 +223,9 @@ COMMENT ON COLUMN heartbeats_per_customer.bucket IS 'Begin of the bucket, which 
 COMMENT ON TABLE heartbeats_fleet IS 'Rollup of all customers per 10 s, and of that per minute, 10 minutes and hour';
 COMMENT ON COLUMN heartbeats_fleet.bucket IS 'Begin of the bucket, which is width_s seconds wide';
 COMMENT ON COLUMN heartbeats_fleet.bpm IS 'Histogram: the heart rates that occurred, with their counts in the other array; percentiles come from it';
-COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats from before this; their rollups stay as they are';
-COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept, whatever a consumer asks for; 1: today and yesterday (UTC)';
-COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'So many bytes of the newest quarantined messages are always kept, whatever their age';
+COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats before this time; their rollups stay';
+COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept; it overrides the consumers'' settings. 1: today and yesterday (UTC)';
+COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'This many bytes of the newest quarantined messages are always kept';
 COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds or replays the quarantine';
 COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollups, makes days or drops old data';
 

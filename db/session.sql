@@ -1,18 +1,18 @@
--- What a session needs before it changes the schema: its settings, and the lock that makes sessions take turns.
+-- Prepares a session that changes the schema: its settings, and the lock that admits one session at a time.
 
 \set ON_ERROR_STOP on
 SET client_min_messages = warning;
--- Whoever holds a lock that we need, such as a reader's open transaction, makes this fail, not hang.
+-- A lock held by another session, such as a reader's open transaction, makes this fail instead of hang.
 SET lock_timeout = '60s';
--- Also in functions that write a time into a statement. 'SQL' would write its zone as IST, say, and read that as another.
+-- Functions also write times into statements. With 'SQL', a zone such as IST would be read as another one.
 SET DateStyle = 'ISO, MDY';
 
--- Everything is created in the first schema of the search path, and our functions look nowhere else: not in one that is
--- named as their caller, and in pg_temp, which anybody may fill, last.
+-- Everything is created in the first schema of the search path. Our functions look only there: not in a schema named like
+-- the caller's role, and in pg_temp, where any role may create tables, last.
 DO $$
 DECLARE
-    home name := (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, place)
-                  WHERE name !~ '^pg_' ORDER BY place LIMIT 1);
+    home name := (SELECT name FROM unnest(current_schemas(false)) WITH ORDINALITY AS path (name, nth)
+                  WHERE name !~ '^pg_' ORDER BY nth LIMIT 1);
 BEGIN
     IF home IS NULL THEN
         RAISE 'there is no schema to create the tables in: search_path is %', current_setting('search_path')
@@ -22,9 +22,9 @@ BEGIN
 END
 $$;
 
--- One at a time: two sessions that create the same table at once would fail, IF NOT EXISTS or not. Each transaction of
--- these files locks this table first. Transactions are short, for the sake of running consumers. A lock that anybody can
--- take, such as an advisory lock, would let a reader stop an upgrade.
+-- One session at a time: two that create the same table would fail, also with IF NOT EXISTS. Each transaction of these
+-- files locks this table first. Transactions are short, because consumers are running. An advisory lock would let any
+-- role, such as the reader, block an upgrade.
 DO $$
 BEGIN
     CREATE TABLE IF NOT EXISTS schema_turn ();
