@@ -29,6 +29,11 @@ class HeartbeatError(Exception):
     def __str__(self) -> str:
         return visible(f"{self.message}\nHINT: {self.hint}", keep="\n")
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """The fields of a log event that reports this error."""
+        return {"error": self.message, "hint": self.hint}
+
 
 class ConfigError(HeartbeatError):
     """A setting, a credential or a name is wrong. Retrying does not help."""

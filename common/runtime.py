@@ -149,5 +149,5 @@ def run(service: str, main: Callable[[], int], *, out: TextIO | None = None) -> 
     except HeartbeatError as error:
         if not structlog.is_configured():  # the settings of the log may be wrong
             configure_logging(Logging(), service=service, out=out)
-        structlog.get_logger().error("failed", error=error.message, hint=error.hint)
+        structlog.get_logger().error("failed", **error.fields)
         return error.exit_code

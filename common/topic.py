@@ -95,7 +95,7 @@ class TopicAdmin:
         if failing and now - self._down_since > FLAP_S and now - self._told_at > REPEAT_S:
             self._told_at = now
             error = explain(KafkaError(KafkaError._ALL_BROKERS_DOWN), self._kafka, failing, self._complaints)  # noqa: SLF001
-            structlog.get_logger().warning("server unavailable", server="kafka", error=error.message, hint=error.hint)
+            structlog.get_logger().warning("server unavailable", server="kafka", **error.fields)
 
     @property
     def is_down(self) -> bool:
@@ -229,7 +229,7 @@ def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) 
             if isinstance(error, RefusedError) and known is None:
                 raise
             if error.message != logged or time.monotonic() - logged_at > REPEAT_S:
-                log.warning("server unavailable", server="kafka", error=error.message, hint=error.hint)
+                log.warning("server unavailable", server="kafka", **error.fields)
                 logged, logged_at = error.message, time.monotonic()
         stop.wait(RETRY_S if logged else 0.1)
     return None

@@ -94,6 +94,4 @@ class ClientEvents:
             elif isinstance(found, (ConfigError, RefusedError)):
                 self.refusal = found
             else:
-                structlog.get_logger().warning(
-                    "server unavailable", server="kafka", error=found.message, hint=found.hint
-                )
+                structlog.get_logger().warning("server unavailable", server="kafka", **found.fields)

@@ -131,7 +131,7 @@ class _Search:
                 with AT_ONCE:
                     self._found.set_result(find(self._settings, self._partition, self._offset))
             except OutageError as error:
-                structlog.get_logger().error("unreadable batch has no known end", error=error.message, hint=error.hint)
+                structlog.get_logger().error("unreadable batch has no known end", **error.fields)
                 self._cancelled.wait(RETRY_S)
             except BaseException as error:  # noqa: BLE001 - `result` raises it again
                 self._found.set_exception(error)

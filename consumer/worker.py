@@ -97,7 +97,7 @@ class Worker:
                 self._revoke_s = 0.0  # leaving the group does not wait for writes again
                 _close(source)
         except (TopicReplacedError, MembershipLostError) as error:
-            structlog.get_logger().warning("group session ended", error=error.message, hint=error.hint)
+            structlog.get_logger().warning("group session ended", **error.fields)
 
     def _subscribe(self, source: Source, stop: Stop) -> None:
         while not stop.is_set():
@@ -242,7 +242,7 @@ class Worker:
             case StaleOwnerError() as error:
                 source.forget_positions()
                 FENCED.inc()
-                structlog.get_logger().info("stale batch dropped", error=error.message, hint=error.hint)
+                structlog.get_logger().info("stale batch dropped", **error.fields)
             case OutageError() | ConfigError() as error:
                 source.forget_positions()
                 self._write_failed = True

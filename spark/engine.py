@@ -68,10 +68,10 @@ class Engine:
                     self._run_stream(stop)
                 except StaleOwnerError as error:
                     FENCED.inc()
-                    structlog.get_logger().info("stale batch dropped", error=error.message, hint=error.hint)
+                    structlog.get_logger().info("stale batch dropped", **error.fields)
                     stop.wait(OVERTAKEN_S)
                 except TopicReplacedError as error:
-                    structlog.get_logger().warning("topic replaced", error=error.message, hint=error.hint)
+                    structlog.get_logger().warning("topic replaced", **error.fields)
                 except (OutageError, ConfigError) as error:
                     if isinstance(error, (ConfigError, RefusedError)) and not self._has_worked:
                         raise

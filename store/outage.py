@@ -54,13 +54,8 @@ class Outage:
         elif self._error.message == error.message and now - self._told < REPEAT_S:
             return
         self._error, self._told = error, now
-        structlog.get_logger().warning(
-            "server unavailable",
-            server=self._server,
-            error=error.message,
-            hint=error.hint,
-            waiting_s=round(now - self._began),
-        )
+        waiting_s = round(now - self._began)
+        structlog.get_logger().warning("server unavailable", server=self._server, **error.fields, waiting_s=waiting_s)
 
     def note_success(self) -> None:
         """Note that the server works; log it if it was away."""

@@ -42,7 +42,7 @@ class Step:
             MAINTENANCE_FAILURES.labels(self.name).inc()
             if self.failure != error.message:
                 self.failure = error.message
-                log.warning("maintenance failed", step=self.name, error=error.message, hint=error.hint)
+                log.warning("maintenance failed", step=self.name, **error.fields)
             self.due = time.monotonic() + self.every_s
             return False
         self.due = time.monotonic() + (0 if done is Done.PART else self.every_s)
