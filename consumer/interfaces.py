@@ -51,7 +51,7 @@ class Source(Protocol):
             the call are left out.
         Raises:
             OutageError, ConfigError, RefusedError: The broker is away or rejects us.
-            MembershipLostError: This session cannot go on.
+            MembershipLostError: This session cannot continue.
             RecordReplacedError: Kafka holds another record at an offset that was taken.
             TopicReplacedError: The same, because the topic was replaced.
         """

@@ -84,7 +84,7 @@ def replay(
         What moved, and what was kept for which reason.
     Raises:
         OutageError, ConfigError: The database does not answer; what was committed before stays so, and a second
-            replay goes on from there.
+            replay continues from there.
         StoppedError: Ctrl-C; the same holds.
     """
     session = Session(settings, credentials, "heartbeat-replay")
@@ -101,7 +101,7 @@ def replay(
     except KeyboardInterrupt:
         raise StoppedError(
             f"replay stopped: {0 if dry_run else outcome.moved} messages moved to heartbeats so far",
-            hint="They stay there; run it again to go on with the rest.",
+            hint="They stay there. Run it again to move the rest.",
         ) from None
     finally:
         session.close()

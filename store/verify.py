@@ -58,7 +58,7 @@ class LedgerRow:
 
     @property
     def position(self) -> Position:
-        """Where it goes on, and the last record that was taken."""
+        """The next offset, and the last record that was taken."""
         if self.last_offset is None or self.last_fingerprint is None:
             return Position(self.next_offset)
         return Position(self.next_offset, LastRecord(self.last_offset, self.last_fingerprint))
@@ -199,7 +199,7 @@ def _summary(figures: Figures, *, ok: bool) -> str:
 
 
 def _read(connection: Connection, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
-    connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one moment, while consumers go on writing
+    connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one snapshot, while consumers write
     connection.read_only = True
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
