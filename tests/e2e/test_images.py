@@ -142,5 +142,5 @@ def test_a_stop_is_clean(stack: Stack, service: str) -> None:
     stack.compose("start", service)
 
     assert ended == "0 false"
-    assert stack.events(service, f"{service} stopped")
+    assert stack.events(service, "service stopped")
     wait_until(lambda: stack.health(service) == "healthy")
