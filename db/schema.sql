@@ -29,17 +29,6 @@ CREATE TABLE heartbeats_default PARTITION OF heartbeats DEFAULT;
 CREATE INDEX idx_timestamp ON heartbeats ("timestamp");
 CREATE INDEX idx_customer_id ON heartbeats (customer_id, "timestamp");
 
-CREATE VIEW patient_heartbeats AS
-SELECT
-    CASE
-        WHEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::bigint <= 2147483647
-        THEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::integer
-    END AS patient_id,
-    "timestamp",
-    heart_rate,
-    CASE WHEN heart_rate < 60 THEN 'low' WHEN heart_rate <= 100 THEN 'normal' ELSE 'high' END::varchar AS status
-FROM heartbeats;
-
 -- Quarantine -----------------------------------------------------------------------------------------------------
 
 -- Autovacuum must free the space that bound_rejected() deletes within a minute or two, not after a fifth of the table.
@@ -180,13 +169,30 @@ CREATE TABLE maintenance_turn ();
 INSERT INTO heartbeat_migrations
 SELECT left(name, 4)::integer, name FROM unnest(string_to_array(rtrim(:'known'), ' ')) AS name;
 \endif
+
+-- Views ----------------------------------------------------------------------------------------------------------
+
+-- Only if it is missing: CREATE OR REPLACE would wait for every reader's open transaction.
+SELECT to_regclass('patient_heartbeats') IS NULL AS missing \gset
+\if :missing
+CREATE VIEW patient_heartbeats AS
+SELECT
+    CASE
+        WHEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::bigint <= 2147483647
+        THEN substring(customer_id FROM '^CUST-0*([0-9]{1,10})$')::integer
+    END AS patient_id,
+    "timestamp",
+    heart_rate,
+    CASE WHEN heart_rate < 60 THEN 'low' WHEN heart_rate <= 100 THEN 'normal' ELSE 'high' END::varchar AS status
+FROM heartbeats;
+\endif
 COMMIT;
 
 -- Comments -------------------------------------------------------------------------------------------------------
 
 -- Each in a transaction of its own: one that locked several tables could deadlock with maintenance.
 COMMENT ON TABLE heartbeats IS 'One row per heartbeat event, each exactly once; partitioned by UTC day';
-COMMENT ON COLUMN heartbeats.id IS 'The event''s position in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
+COMMENT ON COLUMN heartbeats.id IS 'The event''s place in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
 COMMENT ON COLUMN heartbeats.customer_id IS 'Customer, 1 to 64 characters, e.g. CUST-000001';
 COMMENT ON COLUMN heartbeats."timestamp" IS 'When the heart rate was taken, by the sender''s clock';
 COMMENT ON COLUMN heartbeats.heart_rate IS 'Beats per minute, 1 to 300';
