@@ -1,0 +1,71 @@
+"""An event's contract as JSON Schema, for those who write its senders; `docs/` holds those of our own events."""
+
+from typing import Any, Final
+
+from common.event import MAX_EVENT_BYTES, MAX_FUTURE, TIMESTAMP_PATTERN
+from contracts.contract import Contract, Unknown
+from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+
+NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL's text cannot hold it, though JSON can
+UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+
+
+def json_schema(contract: Contract) -> dict[str, Any]:
+    """Describe a valid event as JSON Schema (draft 2020-12), as far as a schema can: calendar and clock it cannot."""
+    others = "kept" if contract.keep_unknown_in else contract.unknown.value
+    found: dict[str, Any] = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": contract.title,
+        "description": (
+            f"{contract.description}, at most {MAX_EVENT_BYTES // 1024**2} MiB. Kafka key: {contract.key}."
+            f" Further fields are {others}."
+        ),
+        "type": "object",
+        "required": [field.name for field in contract.fields if not field.nullable],
+        "properties": {field.name: _property(field, contract) for field in contract.fields},
+    }
+    if contract.unknown is Unknown.REFUSED:
+        found["additionalProperties"] = False
+    return found
+
+
+def _property(field: AnyField, contract: Contract) -> dict[str, Any]:
+    found, beyond = _kind(field)
+    words = [word for word in (field.description, beyond) if word]
+    if field.name == contract.time:
+        words.append(f"at most {MAX_FUTURE.total_seconds() / 60:.0f} minutes after the broker's own time")
+    if words:
+        found["description"] = f"{', '.join(words)}."
+    return {"anyOf": [found, {"type": "null"}]} if field.nullable else found
+
+
+def _kind(field: AnyField) -> tuple[dict[str, Any], str]:
+    """Give what a schema says of a field, and in words what it cannot say."""
+    found: dict[str, Any]
+    beyond = ""
+    match field:
+        case Text():
+            longest = {} if field.max_characters is None else {"maxLength": field.max_characters}
+            found = {"type": "string", "minLength": field.min_characters, **longest}
+            found["pattern"] = NO_NUL if field.pattern is None else f"^(?:{field.pattern})$"
+            if field.choices:
+                found["enum"] = list(field.choices)
+        case Timestamp():
+            found = {"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}
+            beyond = "UTC value within the years 1 to 9999"
+        case Whole():
+            found = {"type": "integer", "minimum": field.lowest, "maximum": field.highest}
+            beyond = "written without fraction or exponent"
+        case Wholes():
+            numbers = {"type": "integer", "minimum": field.lowest, "maximum": field.highest}
+            found = {"type": "array", "maxItems": field.max_elements, "items": numbers}
+        case Real():
+            limits = {"minimum": field.minimum, "maximum": field.maximum}
+            found = {"type": "number", **{name: limit for name, limit in limits.items() if limit is not None}}
+        case Uuid():
+            found = {"type": "string", "format": "uuid", "pattern": UUID_PATTERN}
+        case Boolean():
+            found = {"type": "boolean"}
+        case Json():
+            found = {"not": {"type": "null"}}
+    return found, beyond
