@@ -25,6 +25,7 @@ class Reason(StrEnum):
     HEART_RATE_MISSING = "heart_rate_missing"
     HEART_RATE_NOT_AN_INTEGER = "heart_rate_not_an_integer"
     HEART_RATE_RANGE = "heart_rate_range"
+    UNKNOWN_FIELD = "unknown_field"
     REFUSED = "refused_by_postgresql"  # validation allowed it, the database did not
 
 
@@ -32,5 +33,21 @@ class NotAHeartbeatError(Exception):
     """A message is no heartbeat, for this reason."""
 
     def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FaultError(Exception):
+    """A field's value is none of its kind; `fault` ends the reason that begins with the field's name."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(fault)
+        self.fault = fault
+
+
+class NotAnEventError(Exception):
+    """A message is no event of its contract, for this reason."""
+
+    def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason

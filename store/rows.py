@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from struct import Struct
 from typing import Final
 
+from store.timestamps import Y2000_US
+
 COPY_HEARTBEATS: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN (FORMAT binary)'
-Y2000_US: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
 
 _START: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no further header
 _END: Final = b"\xff\xff"

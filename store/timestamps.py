@@ -6,11 +6,12 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from common.event import TIMESTAMP_PATTERN
-from store.reasons import NotAHeartbeatError, Reason
+from store.reasons import FaultError
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LAYOUT: Final = "2026-11-22T09:00:00.123456Z"  # as our producer writes it
 LENGTH: Final = len(LAYOUT)
+Y2000_US: Final = 946_684_800_000_000  # microseconds from 1970 to 2000
 DOT: Final = LAYOUT.index(".")
 DIGITS: Final = 6  # of a fraction that count: microseconds, as PostgreSQL keeps them
 SECONDS_KEPT: Final = 4096  # arbitrary, far more than a batch of the latest messages has
@@ -57,16 +58,16 @@ def read_time(text: str) -> int:
     Read an RFC 3339 date-time to the letter, as microseconds since 1970; what is smaller than those is cut off.
 
     Raises:
-        NotAHeartbeatError: It is none, or not within the years 1 to 9999 in UTC.
+        FaultError: `not_rfc3339`, it is none; or `year`, it is not within the years 1 to 9999 in UTC.
     """
     if not _TIMESTAMP.fullmatch(text):
-        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_RFC3339)
+        raise FaultError("not_rfc3339")
     year = int(text[:4])
     try:
         # The calendar is the same every 400 years, and Python's knows neither the year 0 nor any after 9999.
         day = date(2000 + year % 400, int(text[5:7]), int(text[8:10]))
     except ValueError:
-        raise NotAHeartbeatError(Reason.TIMESTAMP_NOT_RFC3339) from None
+        raise FaultError("not_rfc3339") from None
     days = (day - date(1970, 1, 1)).days + (year // 400 - 5) * _DAYS_OF_400_YEARS
     fraction, ahead_min = text[20:-1], 0
     if text[-1] != "Z":
@@ -76,5 +77,5 @@ def read_time(text: str) -> int:
     minutes = (days * 24 + int(text[11:13])) * 60 + int(text[14:16]) - ahead_min
     found = (minutes * 60 + int(text[17:19])) * 1_000_000 + int(fraction[:DIGITS].ljust(DIGITS, "0"))
     if not _FIRST_US <= found <= _LAST_US:
-        raise NotAHeartbeatError(Reason.TIMESTAMP_YEAR)
+        raise FaultError("year")
     return found

@@ -22,7 +22,7 @@ from common.event import (
     MAX_EVENT_BYTES,
     MAX_NESTING,
 )
-from store.reasons import NotAHeartbeatError, Reason
+from store.reasons import FaultError, NotAHeartbeatError, Reason
 from store.timestamps import Seconds, read_time
 
 T = TypeVar("T")
@@ -104,6 +104,8 @@ class Decode:
             heartbeat = self._read(payload)
         except NotAHeartbeatError as error:
             return error.reason
+        except FaultError as error:
+            return Reason(f"timestamp_{error.fault}")
         if heartbeat.time_us > appended_ms * 1000 + self._max_future_us:
             return Reason.TIMESTAMP_FUTURE
         return heartbeat
@@ -124,7 +126,7 @@ class Decode:
         try:
             events = list(map(self._parse, given))
             times_us = self._seconds.read_all([event.timestamp for event in events])
-        except (MsgspecError, NotAHeartbeatError):
+        except (MsgspecError, FaultError):
             return None
         customer_ids = [event.customer_id for event in events]
         is_future = max(times_us, default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us

@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from store.reasons import NotAHeartbeatError, Reason
+from store.reasons import FaultError, Reason
 from store.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, Seconds, read_time
 from tests.corpus import timestamps
 
@@ -69,8 +69,8 @@ def read(way: Callable[[str], int], text: str) -> int | Reason:
     """Give the microseconds since year 0 began, or the reason."""
     try:
         return since_year_0(EPOCH) + way(text)
-    except NotAHeartbeatError as error:
-        return error.reason
+    except FaultError as error:
+        return Reason(f"timestamp_{error.fault}")
 
 
 @settings(max_examples=500, deadline=None)

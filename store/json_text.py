@@ -1,0 +1,129 @@
+"""JSON to the letter (RFC 8259): a payload becomes a Python object, or the reason why it is none."""
+
+import json
+import re
+from typing import Any, Final
+
+from common.event import MAX_NESTING
+from store.reasons import FaultError, NotAnEventError, Reason
+
+LONGEST_INTEGER: Final = 20  # characters of the longest bigint
+# PostgreSQL's numeric, which jsonb keeps its numbers as. Source: its manual, "Numeric Types".
+DIGITS_BEFORE_POINT: Final = 131_072
+DIGITS_AFTER_POINT: Final = 16_383
+
+# Also a string without an end: looking for one from each quote on would take quadratic time.
+_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_NO_BRACKETS: Final = re.compile(r"[^][{}]+")
+_NUMBERS: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([-+]?[0-9]+))?")
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
+# An escape for a character, or an exponent of four digits.
+_ODD: Final = re.compile(rb"\\u|[0-9][eE][-+]?[0-9]{4}")
+
+
+class Long(str):
+    """The digits of a whole number that is beyond every range; Python refuses to convert thousands of them."""
+
+    __slots__ = ()
+
+
+def read_object(payload: bytes) -> tuple[dict[str, Any], str]:
+    """
+    Read a payload that must be one JSON object; of a key that is there twice, the last one counts.
+
+    Returns:
+        The object, and its text.
+    Raises:
+        NotAnEventError: It is none.
+    """
+    try:
+        text = payload.decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotAnEventError(Reason.NOT_UTF8) from None
+    if _is_nested_too_deep(text):
+        raise NotAnEventError(Reason.NESTED_TOO_DEEP)
+    try:
+        found = json.loads(text, parse_constant=_refuse_constant, parse_int=_read_integer)
+    except ValueError:
+        raise NotAnEventError(Reason.NOT_JSON) from None
+    if not isinstance(found, dict):
+        raise NotAnEventError(Reason.NOT_AN_OBJECT)
+    return found, text
+
+
+def members_of(text: str) -> dict[str, str]:
+    """Return the text of each value of an object, by its key; `text` is one that `read_object` has accepted."""
+    decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+    found: dict[str, str] = {}
+    at = _skip(text, text.index("{") + 1)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        begin = _skip(text, _skip(text, at) + 1)  # beyond the colon
+        _, end = decoder.raw_decode(text, begin)
+        found[key] = text[begin:end]
+        at = _skip(text, end)
+        if text[at] == ",":
+            at = _skip(text, at + 1)
+    return found
+
+
+def object_of(members: dict[str, str]) -> str:
+    """Write an object whose values are given as JSON text."""
+    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in members.items()) + "}"
+
+
+def check_storable(text: str) -> None:
+    """
+    Refuse JSON that `jsonb` cannot hold.
+
+    Raises:
+        FaultError: `characters`, a string holds NUL or half of a surrogate pair; `range`, a number is none of numeric.
+    """
+    for string in _STRINGS.findall(text):
+        if "\\u" in string and not is_storable(json.loads(string)):
+            raise FaultError("characters")
+    for whole, fraction, exponent in _NUMBERS.findall(_STRINGS.sub("", text)):
+        shift = int(exponent.lstrip("+-0")[:9] or 0) * (-1 if exponent[:1] == "-" else 1)  # cut, far beyond both limits
+        if len(whole) + shift > DIGITS_BEFORE_POINT or len(fraction) - shift > DIGITS_AFTER_POINT:
+            raise FaultError("range")
+
+
+def is_plainly_storable(text: bytes) -> bool:
+    """Tell at once whether `check_storable` accepts this valid JSON; it may accept it as well if the answer is no."""
+    return len(text) < DIGITS_AFTER_POINT // 2 and not _ODD.search(text)
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether PostgreSQL's text can hold this: no NUL, and nothing that UTF-8 cannot say."""
+    return "\0" not in text and is_unicode(text)
+
+
+def is_unicode(text: str) -> bool:
+    """Tell whether no half of a surrogate pair stands alone, which JSON can say and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _skip(text: str, at: int) -> int:
+    blanks = _BLANKS.match(text, at)
+    return blanks.end() if blanks else at
+
+
+def _is_nested_too_deep(text: str) -> bool:
+    depth = 0
+    for bracket in _NO_BRACKETS.sub("", _STRINGS.sub("", text)):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_NESTING:
+            return True
+    return False
+
+
+def _refuse_constant(_name: str) -> None:
+    raise ValueError
+
+
+def _read_integer(digits: str) -> int | Long:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else Long(digits)

@@ -1,0 +1,309 @@
+"""
+How the values of each kind of field are read and written, one by one to the letter, and a whole column sooner.
+
+There are three ways in: `read` takes a JSON value to the letter and gives the fault; `convert` and `convert_all` take
+what the quick parser has made of it, and refuse whatever `read` refuses. All give the same value.
+"""
+
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from struct import Struct
+from typing import Annotated, Any, ClassVar, Final, assert_never
+
+from msgspec import Meta, Raw
+
+from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from store.json_text import Long, check_storable, is_plainly_storable, is_unicode
+from store.reasons import FaultError
+from store.timestamps import Y2000_US, Seconds, read_time
+
+INTEGER_TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
+INTEGER_CODES: Final = {2: "h", 4: "i", 8: "q"}  # of the struct module
+INTEGER_OIDS: Final = {2: 21, 4: 23, 8: 20}  # of those types, in PostgreSQL's catalog pg_type
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Kind(ABC):
+    """
+    One field's way from JSON to PostgreSQL.
+
+    `parsed_as` is the type that the quick parser checks; `types` are PostgreSQL's names of the types that its column
+    may have; `code` is the struct module's letter for the values if all have the same size, else empty.
+    """
+
+    parsed_as: Any
+    types: tuple[str, ...]
+    code: str = ""
+
+    @abstractmethod
+    def read(self, found: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
+        """Return the value that a JSON value stands for; FaultError if it is none of this kind."""
+
+    @abstractmethod
+    def convert(self, parsed: Any) -> Any:  # noqa: ANN401 - of the type `parsed_as`
+        """Return the value that `read` returns; FaultError if `read` refuses it, or may."""
+
+    def convert_all(self, parsed: list[Any]) -> list[Any]:
+        """Do the same for many."""
+        return list(map(self.convert, parsed))
+
+    def binary_all(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return what COPY's binary format holds of them: bytes, or with a `code` what struct packs."""
+        return values
+
+
+class TextKind(Kind):
+    """Strings, as `str`."""
+
+    types = ("character varying", "text")
+
+    def __init__(self, field: Text) -> None:
+        self._lengths = range(field.min_characters, (field.max_characters or 1 << 30) + 1)
+        self._matches = None if field.pattern is None else re.compile(field.pattern).fullmatch
+        self._choices = frozenset(field.choices)
+        self.parsed_as = Annotated[str, Meta(min_length=field.min_characters, max_length=field.max_characters)]
+
+    def read(self, found: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_a_string`, `characters`, `length`, `pattern` or `choice`."""
+        if type(found) is not str:
+            raise FaultError("not_a_string")
+        if not is_unicode(found):
+            raise FaultError("characters")
+        if len(found) not in self._lengths:
+            raise FaultError("length")
+        return self.convert(found)
+
+    def convert(self, parsed: str) -> str:
+        """Refuse NUL, which PostgreSQL's text cannot hold though JSON can, and what pattern and choices refuse."""
+        if "\0" in parsed:
+            raise FaultError("characters")
+        if self._matches and not self._matches(parsed):
+            raise FaultError("pattern")
+        if self._choices and parsed not in self._choices:
+            raise FaultError("choice")
+        return parsed
+
+    def convert_all(self, parsed: list[str]) -> list[str]:
+        """Look at all of them at once."""
+        if "\0" in "".join(parsed):
+            raise FaultError("characters")
+        if self._matches or self._choices:
+            for text in set(parsed):
+                self.convert(text)
+        return parsed
+
+    def binary_all(self, values: Sequence[str]) -> list[bytes]:
+        """Return them in UTF-8."""
+        return [value.encode() for value in values]
+
+
+class WholeKind(Kind):
+    """Whole numbers, as `int`."""
+
+    def __init__(self, field: Whole | Wholes) -> None:
+        self._lowest, self._highest = field.lowest, field.highest
+        self.parsed_as = Annotated[int, Meta(ge=field.lowest, le=field.highest)]
+        self.types = (INTEGER_TYPES[field.size],)
+        self.code = INTEGER_CODES[field.size]
+
+    def read(self, found: Any) -> int:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_an_integer` or `range`."""
+        if type(found) is Long:
+            raise FaultError("range")
+        if type(found) is not int:  # a boolean is an int, too, for isinstance
+            raise FaultError("not_an_integer")
+        if not self._lowest <= found <= self._highest:
+            raise FaultError("range")
+        return found
+
+    def convert(self, parsed: int) -> int:
+        """Return it, for the parser has checked everything."""
+        return parsed
+
+    def convert_all(self, parsed: list[int]) -> list[int]:
+        """Return them."""
+        return parsed
+
+
+class WholesKind(Kind):
+    """Arrays of whole numbers, as lists."""
+
+    def __init__(self, field: Wholes) -> None:
+        self._element = WholeKind(field)
+        self._max_elements = field.max_elements
+        self._oid = INTEGER_OIDS[field.size]
+        self.parsed_as = Annotated[list[self._element.parsed_as], Meta(max_length=field.max_elements)]  # type: ignore[name-defined]  # made when the program runs
+        self.types = (f"{self._element.types[0]}[]",)
+
+    def read(self, found: Any) -> list[int]:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_an_array`, `length`, and what an element is refused with."""
+        if type(found) is not list:
+            raise FaultError("not_an_array")
+        if len(found) > self._max_elements:
+            raise FaultError("length")
+        return list(map(self._element.read, found))
+
+    def convert(self, parsed: list[int]) -> list[int]:
+        """Return it, for the parser has checked everything."""
+        return parsed
+
+    def binary_all(self, values: Sequence[list[int]]) -> list[bytes]:
+        """Return dimensions, no nulls, the elements' type; length and first index; and each element after its size."""
+        return list(map(self._binary, values))
+
+    def _binary(self, value: list[int]) -> bytes:
+        if not value:
+            return Struct(">3i").pack(0, 0, self._oid)
+        code = self._element.code
+        size = Struct(f">{code}").size
+        sized = [number for element in value for number in (size, element)]
+        return Struct(">5i" + f"i{code}" * len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
+
+
+class RealKind(Kind):
+    """Numbers, as `float`."""
+
+    types = ("double precision",)
+    code = "d"
+
+    def __init__(self, field: Real) -> None:
+        self._lowest = -math.inf if field.minimum is None else field.minimum
+        self._highest = math.inf if field.maximum is None else field.maximum
+        self.parsed_as = Annotated[float, Meta(ge=field.minimum, le=field.maximum)]
+
+    def read(self, found: Any) -> float:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_a_number` or `range`."""
+        if type(found) not in {int, float, Long}:
+            raise FaultError("not_a_number")
+        return self.convert(float(found))
+
+    def convert(self, parsed: float) -> float:
+        """Refuse what is beyond every double; JSON can write it."""
+        if not math.isfinite(parsed) or not self._lowest <= parsed <= self._highest:
+            raise FaultError("range")
+        return parsed
+
+
+class BooleanKind(Kind):
+    """True and false, as `bool`."""
+
+    parsed_as = bool
+    types = ("boolean",)
+    code = "?"
+
+    def read(self, found: Any) -> bool:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_a_boolean`."""
+        if type(found) is not bool:
+            raise FaultError("not_a_boolean")
+        return found
+
+    def convert(self, parsed: bool) -> bool:  # noqa: FBT001 - the value itself
+        """Return it, for the parser has checked everything."""
+        return parsed
+
+
+class TimestampKind(Kind):
+    """Time stamps, as microseconds since 1970."""
+
+    parsed_as = str
+    types = ("timestamp with time zone",)
+    code = "q"
+
+    def __init__(self) -> None:
+        self._seconds = Seconds()
+
+    def read(self, found: Any) -> int:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_a_string`, `not_rfc3339` or `year`."""
+        if type(found) is not str:
+            raise FaultError("not_a_string")
+        return read_time(found)
+
+    def convert(self, parsed: str) -> int:
+        """Read it, soonest in our own producer's layout."""
+        return self._seconds.read(parsed)
+
+    def convert_all(self, parsed: list[str]) -> list[int]:
+        """Read them, soonest if all have that layout."""
+        return self._seconds.read_all(parsed)
+
+    def binary_all(self, values: Sequence[int]) -> list[int]:
+        """Return microseconds since 2000."""
+        return [value - Y2000_US for value in values]
+
+
+class UuidKind(Kind):
+    """UUIDs, as 16 bytes."""
+
+    parsed_as = str
+    types = ("uuid",)
+    code = "16s"
+
+    def read(self, found: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
+        """Refuse with `not_a_string` or `not_a_uuid`."""
+        if type(found) is not str:
+            raise FaultError("not_a_string")
+        return self.convert(found)
+
+    def convert(self, parsed: str) -> bytes:
+        """Read it."""
+        if not _UUID.fullmatch(parsed):
+            raise FaultError("not_a_uuid")
+        return bytes.fromhex(parsed.replace("-", ""))
+
+
+class JsonKind(Kind):
+    """JSON values, as their text in UTF-8; here the values of both ways in are texts, too."""
+
+    parsed_as = Raw
+    types = ("jsonb",)
+    VERSION: ClassVar = b"\1"  # of jsonb's binary format, which is text
+
+    def __init__(self, field: Json) -> None:
+        self._nullable = field.nullable
+
+    def read(self, found: str) -> bytes | None:
+        """Refuse with `null`, `characters` or `range`; null is None where the field is nullable."""
+        check_storable(found)
+        return self._unless_null(found.encode())
+
+    def convert(self, parsed: Raw | bytes) -> bytes | None:
+        """Refuse everything that has to be looked at."""
+        text = bytes(parsed)
+        if not is_plainly_storable(text):
+            raise FaultError("characters")
+        return self._unless_null(text)
+
+    def binary_all(self, values: Sequence[bytes]) -> list[bytes]:
+        """Return the version, and the text."""
+        return [self.VERSION + value for value in values]
+
+    def _unless_null(self, text: bytes) -> bytes | None:
+        if text != b"null":
+            return text
+        if not self._nullable:
+            raise FaultError("null")
+        return None
+
+
+def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind
+    """Return how a field's values are read and written."""
+    match field:
+        case Text():
+            return TextKind(field)
+        case Whole():
+            return WholeKind(field)
+        case Wholes():
+            return WholesKind(field)
+        case Real():
+            return RealKind(field)
+        case Boolean():
+            return BooleanKind()
+        case Timestamp():
+            return TimestampKind()
+        case Uuid():
+            return UuidKind()
+        case Json():
+            return JsonKind(field)
+    assert_never(field)

@@ -1,0 +1,97 @@
+"""A declaration is checked where it is made, and says what a JSON Schema can say."""
+
+import json
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from common.errors import ConfigError
+from contracts.contract import Contract, Unknown
+from contracts.fields import AnyField, Boolean, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.heartbeats import HEARTBEATS
+from contracts.json_schema import json_schema
+from tests.corpus.derived import DerivedCase, cases_of
+from tests.corpus.everything import CLOSED, EVERYTHING, KEPT
+
+# What a schema cannot say: calendar, clock, that 72.0 is no whole number, and what PostgreSQL cannot hold. And to
+# Python, which checks the schema here, `$` matches before a line end, too.
+BEYOND_A_SCHEMA: Final = ("_not_rfc3339", "_year", "_future", "_not_an_integer", "_characters", "_range", "_pattern")
+
+
+@pytest.mark.parametrize(
+    ("changed", "fault"),
+    [
+        ({"table": "Heartbeats"}, "the name 'Heartbeats' is not"),
+        ({"table": "heartbeats; DROP TABLE x"}, "is not lower case letters"),
+        ({"table": "x" * 41}, "at most 40"),
+        ({"fields": (*HEARTBEATS.fields, Boolean("id"))}, "two columns are called id"),
+        ({"fields": (*HEARTBEATS.fields, Boolean("heart_rate"))}, "two columns are called heart_rate"),
+        ({"keep_unknown_in": "heart_rate"}, "two columns are called heart_rate"),
+        ({"keep_unknown_in": "more", "unknown": Unknown.REFUSED}, "cannot be both kept and refused"),
+        ({"key": "customer"}, "the key customer is no required"),
+        ({"key": "timestamp"}, "the key timestamp is no required"),
+        ({"time": "heart_rate"}, "the time heart_rate is no required time stamp"),
+        ({"fields": (Text("customer_id"), Timestamp("timestamp", nullable=True))}, "the time timestamp is no required"),
+    ],
+)
+def test_declaration_that_contradicts_itself_is_refused_in_one_line(changed: dict[str, Any], fault: str) -> None:
+    """Found at the start, by name; found later, it would be a table full of refused rows."""
+    with pytest.raises(ConfigError, match=fault) as caught:
+        replace(HEARTBEATS, **changed)
+
+    assert "\n" not in caught.value.message
+    assert caught.value.hint.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("field", "fault"),
+    [
+        (Whole("x", size=3), "size is 3"),
+        (Whole("x", size=2, maximum=40_000), "wider than 2 bytes"),
+        (Whole("x", minimum=5, maximum=4), "is empty"),
+        (Wholes("x", size=8, minimum=-(2**63) - 1), "wider than 8 bytes"),
+        (Wholes("x", max_elements=0), "no element"),
+        (Text("x", min_characters=5, max_characters=4), "no text has 5 to 4 characters"),
+        (Text("x", choices=("a", "a")), "a choice is there twice"),
+        (Text("x", pattern="("), "its pattern is none"),
+    ],
+)
+def test_field_that_no_value_fits_is_refused(field: AnyField, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault):
+        replace(HEARTBEATS, fields=(*HEARTBEATS.fields, field))
+
+
+@pytest.mark.parametrize("contract", [HEARTBEATS, EVERYTHING, CLOSED, KEPT])
+def test_schema_and_validation_agree_as_far_as_a_schema_can(contract: Contract) -> None:
+    """A sender who checks against the schema is not refused for what a schema could have told."""
+    schema = json_schema(contract)
+    Draft202012Validator.check_schema(schema)
+    fits = Draft202012Validator(schema).is_valid
+    for case in cases_of(contract):
+        if not _is_json(case):
+            continue
+        document = json.loads(case.payload or b"", parse_int=_read_integer)
+        if isinstance(case.expected, str):
+            assert case.expected.endswith(BEYOND_A_SCHEMA) or not fits(document), case.name
+        else:
+            assert fits(document), case.name
+
+
+def test_key_may_be_a_uuid() -> None:
+    fields = (Uuid("device"), Timestamp("at"))
+
+    assert Contract(title="A", description="A", table="a", key="device", time="at", fields=fields).time_column == 1
+
+
+def _is_json(case: DerivedCase) -> bool:
+    try:
+        json.loads((case.payload or b"").decode(), parse_int=float)
+    except (ValueError, RecursionError):
+        return False
+    return case.expected not in {"nested_too_deep", "not_json"}
+
+
+def _read_integer(digits: str) -> int:
+    return int(digits[:30])

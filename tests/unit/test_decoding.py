@@ -1,0 +1,118 @@
+"""Bytes become an event of any contract, or a reason; every kind of field with its hostile values."""
+
+import random
+from dataclasses import replace
+from typing import Final
+
+import pytest
+
+from common.event import MAX_FUTURE
+from contracts.contract import Contract
+from contracts.fields import Text, Timestamp
+from contracts.heartbeats import HEARTBEATS
+from store.decoding import Decode
+from store.reasons import NotAnEventError
+from tests.corpus.case import USUAL_MS
+from tests.corpus.derived import DerivedCase, Values, cases_of, values_of
+from tests.corpus.everything import CLOSED, EVERYTHING, KEPT
+from tests.unit.test_validation_fuzz import LONGEST, mutants
+
+CONTRACTS: Final = [HEARTBEATS, EVERYTHING, CLOSED, KEPT]
+NAMES: Final = ["heartbeats", "everything", "closed", "kept"]
+MUTANTS: Final = 10_000
+
+
+def verdict_of(decode: Decode, payload: bytes | None) -> Values | str:
+    found = decode(payload, USUAL_MS)
+    return found if isinstance(found, str) else values_of(decode.contract, found)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
+def test_hostile_payload_gets_the_verdict_of_its_contract(contract: Contract) -> None:
+    """Whoever declares an event gets its hostile values tried without writing a test."""
+    decode, cases = Decode(contract, MAX_FUTURE), cases_of(contract)
+
+    assert len({case.name for case in cases}) == len(cases)
+    for case in cases:
+        assert verdict_of(decode, case.payload) == case.expected, case.name
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
+def test_exact_way_gives_the_same_value_as_the_quick_one(contract: Contract) -> None:
+    """The quick parser reads numbers by its own code: one that differed in a bit would be another number."""
+    decode = Decode(contract, MAX_FUTURE)
+    for case in cases_of(contract):
+        if not isinstance(case.expected, str):
+            payload = case.payload or b""
+
+            assert decode.read_exactly(payload) == decode(payload, USUAL_MS), case.name
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
+def test_payload_among_others_gets_the_verdict_it_gets_alone(contract: Contract) -> None:
+    """Many at once are judged sooner, not otherwise."""
+    decode, cases = Decode(contract, MAX_FUTURE), cases_of(contract)
+    usual = cases[0].payload
+    at_once: list[DerivedCase] = []
+    for case in cases:
+        columns = decode.all([usual, case.payload, usual], [USUAL_MS] * 3)
+        if columns is not None:
+            at_once.append(case)
+
+            assert tuple(column[1] for column in columns) == decode(case.payload, USUAL_MS), case.name
+    assert len(at_once) > len(contract.fields)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
+def test_mutants_get_one_verdict_by_every_way(contract: Contract) -> None:
+    """An exception would stop a partition for ever; a second verdict would make a replay another story."""
+    decode, exactly = Decode(contract, MAX_FUTURE), Exactly(contract, MAX_FUTURE)
+    seeds = [case.payload for case in cases_of(contract) if case.payload and len(case.payload) <= LONGEST]
+    accepted = 0
+    for _, payload in zip(range(MUTANTS), mutants(seeds, seed=7), strict=False):
+        verdict = decode(payload, USUAL_MS)
+        columns = decode.all([payload], [USUAL_MS])
+
+        assert verdict == exactly(payload, USUAL_MS), payload
+        if columns is not None:
+            assert tuple(column[0] for column in columns) == verdict, payload
+        accepted += not isinstance(verdict, str)
+    assert accepted > MUTANTS // 100
+
+
+class Exactly(Decode):
+    """Judges by the slow way alone."""
+
+    def _read(self, payload: bytes) -> tuple[object, ...]:
+        return self.read_exactly(payload)
+
+
+def test_of_several_faults_the_first_field_names_the_reason_and_unknown_fields_come_last() -> None:
+    """People group the quarantine by reason."""
+    decode = Decode(CLOSED, MAX_FUTURE)
+
+    with pytest.raises(NotAnEventError, match="name_missing"):
+        decode.read_exactly(b'{"x": 1}')
+    assert decode(b'{"name": "a", "code": "b", "x": 1}', USUAL_MS) == "code_pattern"
+
+
+def test_a_second_time_stamp_may_be_ahead_and_the_time_may_not() -> None:
+    """Only the event's own time decides about days and dashboards."""
+    contract = Contract(
+        title="A", description="A", table="a", key="k", time="at", fields=(Text("k"), Timestamp("at"), Timestamp("due"))
+    )
+    decode = Decode(contract, MAX_FUTURE)
+    later, sooner = '"2999-01-01T00:00:00Z"', '"2024-01-01T00:00:00Z"'
+
+    assert not isinstance(decode(f'{{"k": "x", "at": {sooner}, "due": {later}}}'.encode(), USUAL_MS), str)
+    assert decode(f'{{"k": "x", "at": {later}, "due": {sooner}}}'.encode(), USUAL_MS) == "at_future"
+
+
+def test_order_of_fields_changes_nothing_but_the_reason() -> None:
+    """Columns are found by name."""
+    backwards = replace(EVERYTHING, fields=EVERYTHING.fields[::-1])
+    decode = Decode(backwards, MAX_FUTURE)
+    cases = random.Random(3).sample([case for case in cases_of(EVERYTHING) if not isinstance(case.expected, str)], 50)
+
+    for case in cases:
+        assert verdict_of(decode, case.payload) == case.expected[::-1], case.name
