@@ -17,9 +17,9 @@ from common.event import MAX_FUTURE
 from common.kafka_options import OWN_OPTIONS
 from common.runtime import prepare_for_batches
 from consumer.reading import Reading
+from contracts.heartbeats import HEARTBEATS
 from store.batch import Batch, Slice
-from store.postgres import encode
-from store.rows import block
+from store.rows import Encode
 from store.validation import Decode
 
 TOPIC: Final = "stages"
@@ -70,8 +70,12 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
         for parts in sliced
         for part in parts
     ]
-    decode, one_by_one = Decode(MAX_FUTURE), OneByOne(MAX_FUTURE)
-    made = [encode(Batch.of(parts, 1, decode)) for parts in sliced]
+    decode, one_by_one = Decode(HEARTBEATS, MAX_FUTURE), OneByOne(HEARTBEATS, MAX_FUTURE)
+    encode = Encode(HEARTBEATS)
+
+    def write(parts: Sequence[Slice], validate: Decode) -> bytes:
+        batch = Batch.of(parts, 1, validate)
+        return encode(batch.row_ids, batch.columns)
 
     def best(stage: Callable[[], object]) -> float:
         used = []
@@ -82,15 +86,14 @@ def measure(running: Stack, rows: int) -> dict[str, float]:
         return min(used) / rows * 1e6
 
     validate = best(lambda: [decode.all(*one) for one in payloads])
-    whole = best(lambda: [encode(Batch.of(parts, 1, decode)) for parts in sliced])
+    whole = best(lambda: [write(parts, decode) for parts in sliced])
     return {
         "fetch: librdkafka unpacks, its Python client wraps": fetched[0] / rows * 1e6,
         "sort by partition, see that offset follows offset": best(lambda: [slices(batch) for batch in batches]),
         "validate: parse, check, read the time": validate,
-        "take out of the message, write as a row": whole - validate,
-        "join the rows for COPY": best(lambda: [block(one) for one in made]),
+        "take out of the message, write rows for COPY": whole - validate,
         "validate and write one by one, if one message of a slice is invalid": best(
-            lambda: [encode(Batch.of(parts, 1, one_by_one)) for parts in sliced]
+            lambda: [write(parts, one_by_one) for parts in sliced]
         ),
     }
 

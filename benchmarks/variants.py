@@ -14,11 +14,16 @@ import psycopg
 
 from benchmarks.drain import COPY, DUMP, TOPIC, Run, arguments, drain
 from benchmarks.stack import Stack, readings, stack
-from store.rows import COPY_HEARTBEATS, block, row
+from contracts.heartbeats import HEARTBEATS
+from store.postgres import copy_statement
+from store.rows import Encode
 
 ROWS: Final = """
-SELECT id, (extract(epoch FROM "timestamp") * 1000000)::bigint, heart_rate, customer_id FROM heartbeats
+SELECT id, customer_id, (extract(epoch FROM "timestamp") * 1000000)::bigint, heart_rate FROM heartbeats
 """
+Row = tuple[int, str, int, int]  # id, customer, microseconds since 1970, bpm
+ENCODE: Final = Encode(HEARTBEATS)
+COPY_BINARY: Final = copy_statement(HEARTBEATS, ENCODE)
 INDEXES: Final = {
     "idx_timestamp": 'CREATE INDEX idx_timestamp ON heartbeats ("timestamp")',
     "idx_customer_id": 'CREATE INDEX idx_customer_id ON heartbeats (customer_id, "timestamp")',
@@ -51,10 +56,19 @@ VARIANTS: Final = (
 )
 
 
-def copy(running: Stack, variant: Variant, text: Sequence[bytes], binary: Sequence[bytes]) -> Run:
+def block(rows: Sequence[Row]) -> bytes:
+    """Write rows in COPY's binary format."""
+    ids, *columns = map(list, zip(*rows, strict=True))
+    return ENCODE(ids, columns)
+
+
+def copy(running: Stack, variant: Variant, text: Sequence[bytes], rows: Sequence[Row]) -> Run:
     """Copy all rows once, a transaction for each block."""
-    rows, join = (text, b"".join) if variant.text else (binary, block)
-    blocks = [join(rows[first : first + variant.size]) for first in range(0, len(rows), variant.size)]
+    starts = range(0, len(rows), variant.size)
+    if variant.text:
+        blocks = [b"".join(text[first : first + variant.size]) for first in starts]
+    else:
+        blocks = [block(rows[first : first + variant.size]) for first in starts]
     running.empty()
     for index in variant.without:
         running.connection.execute(f"DROP INDEX {index}")
@@ -64,7 +78,7 @@ def copy(running: Stack, variant: Variant, text: Sequence[bytes], binary: Sequen
                 connection.execute(f"SET {setting}")
             before, start = running.cpu_s()["PostgreSQL"], time.perf_counter()
             for each in blocks:
-                with connection.cursor().copy(COPY if variant.text else COPY_HEARTBEATS) as stream:
+                with connection.cursor().copy(COPY if variant.text else COPY_BINARY) as stream:
                     stream.write(each)
             took = time.perf_counter() - start
         server = running.cpu_s()["PostgreSQL"] - before
@@ -79,13 +93,13 @@ def measure(running: Stack, rows: int, rounds: int) -> dict[str, list[Run]]:
     """Copy what a consumer stores of a topic in all ways, round after round."""
     running.make_topic(TOPIC, readings(rows, 1000))
     drain(running, 1, rows)
-    binary = [row(*values) for values in running.connection.execute(ROWS)]
+    stored = running.connection.execute(ROWS).fetchall()
     with running.connection.cursor().copy(DUMP) as stream:
         text = [bytes(line) for line in stream]
     runs: dict[str, list[Run]] = {variant.name: [] for variant in VARIANTS}
     for _ in range(rounds):
         for variant in VARIANTS:
-            runs[variant.name].append(copy(running, variant, text, binary))
+            runs[variant.name].append(copy(running, variant, text, stored))
             print(f"{variant.name:45} {runs[variant.name][-1]}", flush=True)
     return runs
 

@@ -66,6 +66,12 @@ class PostgreSQL(Section):
     libpq: Options = Field(default_factory=dict, repr=False)
 
 
+class Event(Section):
+    """What the consumer stores; the rest of the settings is the same for every event."""
+
+    contract: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = "contracts.heartbeats:HEARTBEATS"
+
+
 class Producer(Section):
     """The generator and its Kafka client."""
 
@@ -139,6 +145,7 @@ class Settings(_FromEnvironment):
 
     kafka: Kafka = Kafka()
     postgresql: PostgreSQL = PostgreSQL()
+    event: Event = Event()
     producer: Producer = Producer()
     consumer: Consumer = Consumer()
     spark: Spark = Spark()

@@ -10,6 +10,7 @@ from common.command_line import service_parser
 from common.settings import Settings, load, load_credentials
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
+from contracts.load import contract_of
 from store import replay, verify
 from store.old_rows import OldRows
 from store.postgres import PostgresStore
@@ -65,7 +66,7 @@ def consume(config: Path) -> int:
         worker = Worker(
             lambda before_revoke: KafkaSource(settings, before_revoke),
             [PostgresStore(settings, service.credentials, old_rows.add) for _ in range(settings.consumer.connections)],
-            Decode(timedelta(seconds=settings.consumer.max_future_s)),
+            Decode(contract_of(settings.event), timedelta(seconds=settings.consumer.max_future_s)),
             service.health,
         )
         runtime.prepare_for_batches()

@@ -36,6 +36,8 @@ class Contract:
         fields: In the order in which faults are looked for: the first one names the reason.
         unknown: What becomes of other fields.
         keep_unknown_in: A `jsonb` column that gets all other fields as one object.
+        maintained: Whether db/ keeps the table: makes a partition a day, drops old ones, sums up the rollups. It does
+            so for heartbeats alone; other tables keep all rows.
     Raises:
         ConfigError: The declaration contradicts itself.
     """
@@ -48,6 +50,7 @@ class Contract:
     fields: tuple[AnyField, ...]
     unknown: Unknown = Unknown.IGNORED
     keep_unknown_in: str | None = None
+    maintained: bool = False
 
     def __post_init__(self) -> None:
         if fault := next(faults_of(self), None):

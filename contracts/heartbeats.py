@@ -5,15 +5,14 @@ from typing import Final
 from contracts.contract import Contract
 from contracts.fields import Text, Timestamp, Whole
 
+CUSTOMER_ID: Final = Text("customer_id", max_characters=64)
+HEART_RATE: Final = Whole("heart_rate", size=4, minimum=1, maximum=300, description="Beats per minute")
 HEARTBEATS: Final = Contract(
     title="Heartbeat",
     description="One heart rate of one customer",
     table="heartbeats",
     key="customer_id",
     time="timestamp",
-    fields=(
-        Text("customer_id", max_characters=64),
-        Timestamp("timestamp"),
-        Whole("heart_rate", size=4, minimum=1, maximum=300, description="Beats per minute"),
-    ),
+    fields=(CUSTOMER_ID, Timestamp("timestamp"), HEART_RATE),
+    maintained=True,
 )

@@ -19,6 +19,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from common.errors import ConfigError, HeartbeatError, LedgerError, OutageError, one_line
 from common.topic_identity import Check
+from contracts.load import contract_of
 from spark.records import COLUMNS
 from spark.session import read_kafka
 from spark.task import ANYWHERE, OUTCOME_SQL, Job, PartitionOutcome, store
@@ -27,7 +28,6 @@ from store.errors import StaleOwnerError
 from store.postgres import PostgresStore
 from store.validation import Decode
 
-NOTHING: Final = Decode(timedelta())  # there is nothing to judge where no record is
 # The message of Kafka's Java client, deep in the causes of Spark's error.
 INVALID_BATCH: Final = re.compile(r"Record batch for partition (\S+)-(\d+) at offset (\d+) is invalid")
 GRAVEST: Final = (LedgerError, ConfigError)  # errors that a retry does not solve are raised before others
@@ -126,8 +126,11 @@ class Stream:
             if not slices:
                 return
             generation, topic = self._job.generation, self._job.topic
+            nothing = Decode(
+                contract_of(self._job.settings.event), timedelta()
+            )  # nothing to validate: no record is there
             try:
-                store.write(Batch.of(slices, generation, NOTHING), topic, check)
+                store.write(Batch.of(slices, generation, nothing), topic, check)
             except StaleOwnerError:
                 self._catch_up(store, [part.partition for part in slices])
             else:

@@ -20,6 +20,7 @@ from common.runtime import prepare_for_batches
 from common.settings import Credentials, Settings
 from common.topic import TopicAdmin
 from common.topic_identity import TopicCheck, TopicIdentity
+from contracts.load import contract_of
 from spark.records import batch_of, rows_of
 from store.batch import Batch
 from store.errors import StaleOwnerError
@@ -94,7 +95,7 @@ class Connections:
         self.key = (job.settings, job.credentials)
         self.outcome: PartitionOutcome | None = None  # of the running task
         self.store = PostgresStore(job.settings, job.credentials, self._note_old)  # the driver warns, not a worker
-        self.decode = Decode(timedelta(seconds=job.settings.consumer.max_future_s))
+        self.decode = Decode(contract_of(job.settings.event), timedelta(seconds=job.settings.consumer.max_future_s))
         self._topic = TopicAdmin(job.settings.kafka)
         prepare_for_batches()
 

@@ -1,4 +1,4 @@
-"""What is read in one go and committed in one transaction: heartbeats, quarantine and the offsets they came from."""
+"""What is read in one go and committed in one transaction: events, quarantine and the offsets they came from."""
 
 import time
 from collections import defaultdict
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
+from contracts.contract import Contract
 from store.position import LastRecord
-from store.reasons import Reason
 from store.record import Record, Rejected, judged_at_ms
 from store.row_id import pack
-from store.validation import Decode, Heartbeat, Heartbeats
+from store.validation import Columns, Decode
 
 # 2011-01-01T00:00:00Z. Kafka did not exist before, so no broker gave an earlier time.
 FIRST_BROKER_MS: Final = 1_293_840_000_000
@@ -46,37 +46,45 @@ class Batch:
     """
     Slices whose records were validated, ready to be written.
 
-    `heartbeats` are the valid ones, by column; `records` are those they came from, and `row_ids` the ids of their
-    rows, in the same order.
+    `columns` are those of the valid events, in the contract's order; `records` are those they came from, and `row_ids`
+    the ids of their rows, in the same order.
     """
 
     generation: int
     slices: Sequence[Slice]
-    heartbeats: Heartbeats
+    contract: Contract
+    columns: Columns
     records: list[Record]
     row_ids: list[int]
     rejected: list[Rejected]
-    minutes: set[int]  # of the heartbeats, since 1970: their rollups become outdated
+    minutes: set[int]  # of the events, since 1970: their rollups become outdated
     clock_ms: int  # when it was validated, see judged_at_ms
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> Self:
         """Validate every record; each ends in exactly one of `records` and `rejected`."""
-        batch = cls(generation, slices, Heartbeats([], [], []), [], [], [], set(), time.time_ns() // 1_000_000)
+        clock_ms = time.time_ns() // 1_000_000
+        batch = cls(generation, slices, decode.contract, decode.columns_of([]), [], [], [], set(), clock_ms)
         for part in slices:
-            heartbeats, records, rejected = validate(part.records, decode, batch.clock_ms)
+            found, records, rejected = validate(part.records, decode, batch.clock_ms)
             first_id = pack(generation, part.partition, 0)
-            batch.heartbeats.extend(heartbeats)
+            for column, more in zip(batch.columns, found, strict=True):
+                column.extend(more)
             batch.records += records
             batch.row_ids += [first_id | record.offset() for record in records]
             batch.rejected += [*part.rejected, *rejected]
-        batch.minutes.update([time_us // 60_000_000 for time_us in batch.heartbeats.times_us])
+        batch.minutes.update([time_us // 60_000_000 for time_us in batch.times_us])
         return batch
 
     @property
     def messages(self) -> int:
         """Number of records."""
         return len(self.records) + len(self.rejected)
+
+    @property
+    def times_us(self) -> list[int]:
+        """When the events happened, in microseconds since 1970."""
+        return self.columns[self.contract.time_column]
 
     @property
     def newest_ms(self) -> int:
@@ -87,6 +95,8 @@ class Batch:
     def notes(self) -> dict[int, int]:
         """Return, by hour since 1970, a bit for each of its minutes in `minutes`: one row notes a whole hour."""
         hours = defaultdict[int, int](int)
+        if not self.contract.maintained:
+            return hours
         for minute in self.minutes:  # each comes once, so adding its bit sets it
             hours[minute // 60] += MINUTE_BITS[minute % 60]
         return hours
@@ -94,7 +104,7 @@ class Batch:
 
 def validate(
     records: Sequence[Record], decode: Decode, clock_ms: int
-) -> tuple[Heartbeats, Sequence[Record], list[Rejected]]:
+) -> tuple[Columns, Sequence[Record], list[Rejected]]:
     """
     Validate one partition's records, together if possible.
 
@@ -103,17 +113,17 @@ def validate(
         decode: Validates payloads.
         clock_ms: The consumer's clock, see judged_at_ms.
     Returns:
-        The valid heartbeats, the records they came from, and the others.
+        The valid events by column, the records they came from, and the others.
     """
     payloads = [record.value() for record in records]
     record_ms = [record.timestamp()[1] for record in records]
     # What is valid by a sender's time is valid by a later one.
-    if (heartbeats := decode.all(payloads, record_ms)) is not None:
-        return heartbeats, records, []
+    if (columns := decode.all(payloads, record_ms)) is not None:
+        return columns, records, []
     appended_ms = [judged_at_ms(record, clock_ms) for record in records]
-    if appended_ms != record_ms and (heartbeats := decode.all(payloads, appended_ms)) is not None:
-        return heartbeats, records, []
+    if appended_ms != record_ms and (columns := decode.all(payloads, appended_ms)) is not None:
+        return columns, records, []
     found = list(zip(records, map(decode, payloads, appended_ms), strict=True))
-    valid = [(record, heartbeat) for record, heartbeat in found if isinstance(heartbeat, Heartbeat)]
-    rejected = [Rejected(record, reason) for record, reason in found if isinstance(reason, Reason)]
-    return Heartbeats.of([heartbeat for _, heartbeat in valid]), [record for record, _ in valid], rejected
+    valid = [(record, event) for record, event in found if not isinstance(event, str)]
+    rejected = [Rejected(record, reason) for record, reason in found if isinstance(reason, str)]
+    return decode.columns_of([event for _, event in valid]), [record for record, _ in valid], rejected

@@ -13,10 +13,13 @@ from typing import Final
 import structlog
 from psycopg import Connection
 from psycopg import errors as pg
+from psycopg.sql import SQL, Composed, Identifier
 
 from common.errors import LedgerError, one_line
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
+from contracts.contract import Contract
+from contracts.load import contract_of
 from store import ledger
 from store.batch import Batch
 from store.days import Days
@@ -26,12 +29,14 @@ from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from store.reasons import Reason
 from store.record import Rejected, judged_at_ms
 from store.row_id import pack
-from store.rows import COPY_HEARTBEATS, block, row
+from store.rows import Encode
 from store.session import Session
 from store.timestamps import EPOCH
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
+
+COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 
 COPY_REJECTED: Final = (
     'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at,'
@@ -61,6 +66,9 @@ class PostgresStore:
         self, settings: Settings, credentials: Credentials, note_old: Callable[[int, int], None] | None = None
     ) -> None:
         self._session = Session(settings, credentials, APPLICATION_NAME)
+        self._contract = contract_of(settings.event)
+        self._encode = Encode(self._contract)
+        self._copy_events = copy_statement(self._contract, self._encode)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(settings.consumer.retention_days)
@@ -131,26 +139,25 @@ class PostgresStore:
         old: list[int] = []
         if first_kept_minute is not None and min(batch.minutes, default=first_kept_minute) < first_kept_minute:
             refused = {id(one.record) for one in rejected}
-            found = zip(batch.records, batch.heartbeats.times_us, strict=True)
+            found = zip(batch.records, batch.times_us, strict=True)
             first_us = first_kept_minute * 60_000_000
             old = [time_us for record, time_us in found if time_us < first_us and id(record) not in refused]
         self._note_old(len(old), min(old, default=0))
 
     def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
-        self._copy_rows(connection, encode(batch))
+        self._copy_rows(connection, batch, range(len(batch.records)))
         return []
 
     def _copy_around_refused(self, connection: Connection, batch: Batch) -> list[Rejected]:
         """Halve rejected blocks until single rows are left, and quarantine those. The others are stored."""
         refused: list[Rejected] = []
-        rows = encode(batch)
-        allowed = len(rows)
+        allowed = len(batch.records)
         waiting = [range(allowed)]
         while waiting:
             part = waiting.pop()
             try:
                 with connection.transaction():
-                    self._copy_rows(connection, rows[part.start : part.stop])
+                    self._copy_rows(connection, batch, part)
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 if is_taken_id(error) or is_partition_made_meanwhile(error):
@@ -164,16 +171,20 @@ class PostgresStore:
                 in_a_row = self._refused_in_a_row + len(refused)
                 if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
                     raise LedgerError(
-                        f"cannot store heartbeats: PostgreSQL refused {in_a_row} of"
+                        f"cannot store {self._contract.table}: PostgreSQL refused {in_a_row} of"
                         f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
                         hint="The table does not fit the data; compare it with db/schema.sql, then start again.",
                     ) from error
         return refused
 
-    def _copy_rows(self, connection: Connection, rows: Sequence[bytes]) -> None:
-        if rows:
-            with connection.cursor().copy(COPY_HEARTBEATS) as copy:
-                copy.write(block(rows))
+    def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
+        if part:
+            with connection.cursor().copy(self._copy_events) as copy:
+                copy.write(self._encoded(batch, part))
+
+    def _encoded(self, batch: Batch, part: range) -> bytes:
+        columns = [column[part.start : part.stop] for column in batch.columns]
+        return self._encode(batch.row_ids[part.start : part.stop], columns)
 
     def _quarantine(
         self, connection: Connection, topic: TopicIdentity, batch: Batch, rejected: Sequence[Rejected]
@@ -219,6 +230,6 @@ class PostgresStore:
         ledger.advance(connection, batch, rejected)
 
 
-def encode(batch: Batch) -> list[bytes]:
-    """Return a batch's heartbeats as rows for COPY."""
-    return [*map(row, batch.row_ids, *batch.heartbeats)]
+def copy_statement(contract: Contract, encode: Encode) -> Composed:
+    """Return the statement that takes what `encode` writes."""
+    return COPY_EVENTS.format(Identifier(contract.table), SQL(", ").join(map(Identifier, encode.columns_written)))

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from store.reasons import Reason
-
 LOG_APPEND_TIME: Final = 2  # as confluent_kafka.TIMESTAMP_LOG_APPEND_TIME; any other time is the sender's, or missing
 
 
@@ -73,12 +71,12 @@ class Rejected:
 
     Args:
         record: As Kafka holds it, or what is kept of it.
-        reason: Why it is rejected.
+        reason: Why it is rejected, see store/reasons.py.
         payload_length: The full length of its payload in bytes if `record` holds less.
         detail: What PostgreSQL said where PostgreSQL rejected it.
     """
 
     record: Record
-    reason: Reason
+    reason: str
     payload_length: int = 0
     detail: str | None = None

@@ -12,10 +12,13 @@ from psycopg import errors as pg
 
 from common.errors import OutageError, StoppedError
 from common.settings import Credentials, Settings
+from contracts.contract import Contract
+from contracts.load import contract_of
+from store.postgres import copy_statement
 from store.reasons import Reason
+from store.rows import Encode
 from store.session import Session
-from store.timestamps import EPOCH
-from store.validation import Decode, Heartbeat
+from store.validation import Decode, Event
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
 CHUNK_BYTES: Final = 16 * 1024 * 1024  # of payloads, before the last of them: bounds memory, whatever their size
@@ -38,7 +41,6 @@ ORDER BY id
 """
 # Another replay may have moved them since they were judged.
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
-STORE: Final = 'INSERT INTO heartbeats (id, customer_id, "timestamp", heart_rate) VALUES (%s, %s, %s, %s)'
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "SELECT release_rejected(%s::bigint[])"
 NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
@@ -88,24 +90,27 @@ def replay(
         StoppedError: Ctrl-C; the same holds.
     """
     session = Session(settings, credentials, "heartbeat-replay")
-    decode = Decode(timedelta(seconds=settings.consumer.max_future_s))
+    contract = contract_of(settings.event)
+    decode = Decode(contract, timedelta(seconds=settings.consumer.max_future_s))
     outcome = Outcome()
     after = -1
     try:
         while taken := session.run("read the quarantine", partial(_take, after=after, reason=reason)):
             after = taken[-1].row_id
             good, kept = _judge(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
-            moved, refused = session.run("replay the quarantine", partial(_move, good=good, dry_run=dry_run))
+            moved, refused = session.run(
+                "replay the quarantine", partial(_move, contract=contract, good=good, dry_run=dry_run)
+            )
             outcome.moved += len(moved)
             outcome.kept += kept + refused
     except KeyboardInterrupt:
         raise StoppedError(
-            f"replay stopped: {0 if dry_run else outcome.moved} messages moved to heartbeats so far",
+            f"replay stopped: {0 if dry_run else outcome.moved} messages moved to {contract.table} so far",
             hint="They stay there. Run it again to move the rest.",
         ) from None
     finally:
         session.close()
-    say(f"{outcome.moved} messages {'would move' if dry_run else 'moved'} to heartbeats")
+    say(f"{outcome.moved} messages {'would move' if dry_run else 'moved'} to {contract.table}")
     for why, count in outcome.kept.most_common():
         say(f"{count} stay in quarantine: {why}")
     return outcome
@@ -117,30 +122,33 @@ def _take(connection: Connection, after: int, reason: str | None) -> list[Taken]
     return [Taken(*row) for row in connection.execute(TAKE, given, binary=True)]
 
 
-def _judge(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Heartbeat], Counter[str]]:
-    good: dict[int, Heartbeat] = {}
+def _judge(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Event], Counter[str]]:
+    good: dict[int, Event] = {}
     kept: Counter[str] = Counter()
     for row_id, payload, judged_at_ms in taken:
         verdict = decode(payload, judged_at_ms)
-        if isinstance(verdict, Reason):
+        if isinstance(verdict, str):
             kept[verdict] += 1
         else:
             good[row_id] = verdict
     return good, kept
 
 
-def _move(connection: Connection, good: Mapping[int, Heartbeat], *, dry_run: bool) -> tuple[list[int], Counter[str]]:
-    """Move heartbeats in one transaction; the ids of those that moved, and why PostgreSQL refused the others."""
+def _move(
+    connection: Connection, contract: Contract, good: Mapping[int, Event], *, dry_run: bool
+) -> tuple[list[int], Counter[str]]:
+    """Move events in one transaction; the ids of those that moved, and why PostgreSQL refused the others."""
+    encode = Encode(contract)
+    copy_events = copy_statement(contract, encode)
     moved: list[int] = []
     kept: Counter[str] = Counter()
     with connection.transaction(force_rollback=dry_run):
         connection.execute(ONE_AT_A_TIME)
         for (row_id,) in connection.execute(STILL_THERE, (list(good),)).fetchall():
-            heartbeat = good[row_id]
             try:
                 with connection.transaction():
-                    timestamp = EPOCH + timedelta(microseconds=heartbeat.time_us)
-                    connection.execute(STORE, (row_id, heartbeat.customer_id, timestamp, heartbeat.heart_rate))
+                    with connection.cursor().copy(copy_events) as copy:
+                        copy.write(encode([row_id], [[value] for value in good[row_id]]))
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
@@ -152,5 +160,7 @@ def _move(connection: Connection, good: Mapping[int, Heartbeat], *, dry_run: boo
                 hint="Retention dropped them at this moment; run the replay again.",
             )
         connection.execute(MOVE_IN_LEDGER, (moved,))
-        connection.execute(NOTE, ([good[row_id].time_us // 60_000_000 for row_id in moved],))
+        if contract.maintained:
+            times_us = [good[row_id][contract.time_column] for row_id in moved]
+            connection.execute(NOTE, ([time_us // 60_000_000 for time_us in times_us],))
     return moved, kept

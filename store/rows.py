@@ -1,36 +1,72 @@
 """
-Heartbeats in COPY's binary format, which spares PostgreSQL the reading of numbers and dates.
+Events in COPY's binary format, which spares PostgreSQL the reading of numbers and dates.
 
-Source: PostgreSQL's manual, "COPY", "Binary Format"; a timestamptz is its microseconds since 2000.
+Source: PostgreSQL's manual, "COPY", "Binary Format".
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
-from store.timestamps import Y2000_US
-
-COPY_HEARTBEATS: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN (FORMAT binary)'
+from contracts.contract import ROW_ID, Contract
+from store.kinds import Kind, kind_of
+from store.validation import Columns
 
 _START: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no further header
 _END: Final = b"\xff\xff"
-_fields = Struct(">h iq iq ii i").pack  # how many there are; before each, its length in bytes
+_NULL: Final = -1  # instead of a value's length
+_length: Final = Struct(">i").pack
 
 
-def row(row_id: int, time_us: int, heart_rate: int, customer_id: str) -> bytes:
+class Encode:
     """
-    Return one row.
+    Writes a contract's rows; `columns_written` are their columns.
 
-    Args:
-        row_id: As `store.row_id.pack` gives it.
-        time_us: Microseconds since 1970.
-        heart_rate: Beats per minute.
-        customer_id: Whatever UTF-8 can say.
+    Values that always have the same size come first, for one call packs them all, and with them the length of the
+    first value that has not. Each further value costs a call of its own.
     """
-    customer = customer_id.encode()
-    return _fields(4, 8, row_id, 8, time_us - Y2000_US, 4, heart_rate, len(customer)) + customer
+
+    def __init__(self, contract: Contract) -> None:
+        kinds = [(place, kind_of(field), field) for place, field in enumerate(contract.columns)]
+        self._fixed = [(place, kind) for place, kind, field in kinds if kind.code and not field.nullable]
+        self._sized = [(place, kind, field.nullable) for place, kind, field in kinds if field.nullable or not kind.code]
+        self._sizes = [Struct(f">{kind.code}").size for _, kind in self._fixed]
+        codes = "".join(f"i{kind.code}" for _, kind in self._fixed)
+        self._head = Struct(f">hiq{codes}{'i' if self._sized else ''}").pack
+        places = [*(place for place, _ in self._fixed), *(place for place, _, _ in self._sized)]
+        self.columns_written = (ROW_ID, *(contract.columns[place].name for place in places))
+
+    def __call__(self, ids: Sequence[int], columns: Columns) -> bytes:
+        """
+        Give what COPY reads.
+
+        Args:
+            ids: The rows' places in Kafka, see kafka_place_id() of db/schema.sql.
+            columns: The events, in the order of the contract's columns.
+        """
+        head: list[Iterable[Any]] = [repeat(len(self.columns_written)), repeat(8), ids]
+        for (place, kind), size in zip(self._fixed, self._sizes, strict=True):
+            head += [repeat(size), kind.binary_all(columns[place])]
+        tail: list[Iterable[bytes]] = []
+        for place, kind, nullable in self._sized:
+            lengths, values = _with_lengths(kind, columns[place], nullable=nullable)
+            if tail:
+                tail.append(map(_length, lengths))
+            else:
+                head.append(lengths)
+            tail.append(values)
+        return b"".join([_START, *chain.from_iterable(zip(map(self._head, *head), *tail, strict=True)), _END])
 
 
-def block(rows: Iterable[bytes]) -> bytes:
-    """Return what COPY reads, for these rows."""
-    return b"".join([_START, *rows, _END])
+def _with_lengths(kind: Kind, column: Sequence[Any], *, nullable: bool) -> tuple[Iterable[int], Iterable[bytes]]:
+    """Give the bytes of a column's values, and before them the length of each."""
+    if not nullable:
+        values = kind.binary_all(column)
+        return map(len, values), values
+    given: Iterable[Any] = kind.binary_all([value for value in column if value is not None])
+    if kind.code:
+        given = map(Struct(f">{kind.code}").pack, given)
+    rest = iter(given)
+    found = [None if value is None else next(rest) for value in column]
+    return [_NULL if value is None else len(value) for value in found], [value or b"" for value in found]

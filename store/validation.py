@@ -1,75 +1,29 @@
 """
-Bytes become a heartbeat, or the reason why they are not one; the same function for every engine.
+Bytes become an event of a contract, or the reason why they are not one; the same function for every engine.
 
 Nearly every payload is good, so it takes a short way: one pass of msgspec's parser, which accepts nothing that the
 contract refuses. What it refuses is looked at again, slowly and exactly, to give the right reason; and to accept what a
-parser in a hurry refuses although the contract does not, such as a lone surrogate in a field that nobody reads.
+quick parser refuses although the contract does not, such as a lone surrogate in a field that nobody reads.
 """
 
-import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar
+from operator import attrgetter
+from typing import Any, Final
 
-from msgspec import Meta, MsgspecError, Struct
+from msgspec import MsgspecError, Raw, Struct, defstruct
 from msgspec.json import Decoder
 
-from common.event import (
-    CUSTOMER_ID_MAX_CHARACTERS,
-    HEART_RATE_MAX_BPM,
-    HEART_RATE_MIN_BPM,
-    MAX_EVENT_BYTES,
-    MAX_NESTING,
-)
-from store.reasons import FaultError, NotAHeartbeatError, Reason
-from store.timestamps import Seconds, read_time
+from common.event import MAX_EVENT_BYTES, MAX_NESTING
+from contracts.contract import Contract, Unknown
+from contracts.fields import AnyField
+from store.json_text import members_of, object_of, read_object
+from store.kinds import JsonKind, kind_of
+from store.reasons import FaultError, NotAnEventError, Reason
 
-T = TypeVar("T")
-
-LONGEST_INTEGER: Final = 20  # digits worth turning into a number; Python refuses to convert thousands of them
-
-
-# Also a string without an end: looking for one from each quote on would take quadratic time.
-_STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_NO_BRACKETS: Final = re.compile(r"[^][{}]+")
-
-
-class _Event(Struct, gc=False):
-    customer_id: Annotated[str, Meta(min_length=1, max_length=CUSTOMER_ID_MAX_CHARACTERS)]
-    timestamp: str
-    heart_rate: Annotated[int, Meta(ge=HEART_RATE_MIN_BPM, le=HEART_RATE_MAX_BPM)]
-
-
-class Heartbeat(NamedTuple):
-    """A valid event; `time_us` is microseconds since 1970, UTC, `heart_rate` beats per minute."""
-
-    time_us: int
-    heart_rate: int
-    customer_id: str
-
-
-class Heartbeats(NamedTuple):
-    """Valid events by column, in their order; the columns mean what a `Heartbeat`'s fields mean."""
-
-    times_us: list[int]
-    heart_rates: list[int]
-    customer_ids: list[str]
-
-    @classmethod
-    def of(cls, heartbeats: Sequence[Heartbeat]) -> Self:
-        """Return the columns of single heartbeats."""
-        return cls(
-            [heartbeat.time_us for heartbeat in heartbeats],
-            [heartbeat.heart_rate for heartbeat in heartbeats],
-            [heartbeat.customer_id for heartbeat in heartbeats],
-        )
-
-    def extend(self, others: Self) -> None:
-        """Append others."""
-        self.times_us.extend(others.times_us)
-        self.heart_rates.extend(others.heart_rates)
-        self.customer_ids.extend(others.customer_ids)
+Event = tuple[Any, ...]  # the values of a contract's columns, in their order, as `store.kinds` makes them
+Columns = list[list[Any]]  # the same of many events, by column
+_MISSING: Final = object()
 
 
 class Decode:
@@ -77,23 +31,30 @@ class Decode:
     Judges payloads; used by one thread at a time.
 
     Args:
-        max_future: How far a timestamp may be ahead of the time of its record.
+        contract: What a payload must be.
+        max_future: How far an event's time may be ahead of the time of its record.
     """
 
-    def __init__(self, max_future: timedelta) -> None:
-        self._parse = Decoder(_Event).decode
-        self._seconds = Seconds()
+    def __init__(self, contract: Contract, max_future: timedelta) -> None:
+        self.contract = contract
+        self._fields = [_Field(field) for field in contract.fields]
+        self._parse = Decoder(_parsed_as(contract, self._fields)).decode
+        self._converts = [(field.parsed, field.convert) for field in self._fields]
+        self._others = _Others(contract) if contract.keep_unknown_in else None
         self._max_future_us = max_future // timedelta(microseconds=1)
+        self._time = contract.time_column
+        self._names = {field.name for field in contract.fields}
+        self._needs_texts = any(isinstance(field.kind, JsonKind) for field in self._fields) or self._others is not None
 
-    def __call__(self, payload: bytes | None, appended_ms: int) -> Heartbeat | Reason:
+    def __call__(self, payload: bytes | None, appended_ms: int) -> Event | str:
         """
         Judge one payload.
 
         Args:
             payload: As it came; None for a tombstone.
-            appended_ms: The record's time, in milliseconds since 1970; see `store.record.judged_at_ms`.
+            appended_ms: The record's time, in milliseconds since 1970; see `store.batch.judged_at_ms`.
         Returns:
-            A heartbeat or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
+            An event or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
             alone, so a record that is read again gets the same one.
         """
         if payload is None:
@@ -101,16 +62,14 @@ class Decode:
         if len(payload) > MAX_EVENT_BYTES:
             return Reason.EVENT_TOO_LARGE
         try:
-            heartbeat = self._read(payload)
-        except NotAHeartbeatError as error:
+            event = self._read(payload)
+        except NotAnEventError as error:
             return error.reason
-        except FaultError as error:
-            return Reason(f"timestamp_{error.fault}")
-        if heartbeat.time_us > appended_ms * 1000 + self._max_future_us:
-            return Reason.TIMESTAMP_FUTURE
-        return heartbeat
+        if event[self._time] > appended_ms * 1000 + self._max_future_us:
+            return f"{self.contract.time}_future"
+        return event
 
-    def all(self, payloads: Sequence[bytes | None], appended_ms: Sequence[int]) -> Heartbeats | None:
+    def all(self, payloads: Sequence[bytes | None], appended_ms: Sequence[int]) -> Columns | None:
         """
         Judge many payloads sooner; None where one of them has to be looked at by itself.
 
@@ -124,26 +83,113 @@ class Decode:
         if not (is_plain or all(map(_is_for_parser, given))):
             return None
         try:
-            events = list(map(self._parse, given))
-            times_us = self._seconds.read_all([event.timestamp for event in events])
+            parsed = list(map(self._parse, given))
+            columns = [field.convert_all(list(map(field.parsed, parsed))) for field in self._fields]
+            if self._others:
+                columns.append(list(map(self._others.convert, given)))
         except (MsgspecError, FaultError):
             return None
-        customer_ids = [event.customer_id for event in events]
-        is_future = max(times_us, default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us
-        if is_future or "\0" in "".join(customer_ids):
-            return None
-        return Heartbeats(times_us, [event.heart_rate for event in events], customer_ids)
+        is_future = max(columns[self._time], default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us
+        return None if is_future else columns
 
-    def _read(self, payload: bytes) -> Heartbeat:
+    def columns_of(self, events: Sequence[Event]) -> Columns:
+        """Give the columns of single events."""
+        return [[event[place] for event in events] for place in range(len(self.contract.columns))]
+
+    def read_exactly(self, payload: bytes) -> Event:
+        """
+        Read a payload by the letter of the contract, but for how far its time may be ahead.
+
+        Raises:
+            NotAnEventError: It is none; of several faults, the one of the contract's first field.
+        """
+        found, text = read_object(payload)
+        texts = members_of(text) if self._needs_texts else {}
+        event = [field.read(texts if isinstance(field.kind, JsonKind) else found) for field in self._fields]
+        if self.contract.unknown is Unknown.REFUSED and found.keys() - self._names:
+            raise NotAnEventError(Reason.UNKNOWN_FIELD)
+        if self._others:
+            event.append(self._others.read(texts))
+        return tuple(event)
+
+    def _read(self, payload: bytes) -> Event:
         if _is_for_parser(payload):
             try:
-                event = self._parse(payload)
-            except MsgspecError:
+                parsed = self._parse(payload)
+                event = [convert(value_of(parsed)) for value_of, convert in self._converts]
+                if self._others:
+                    event.append(self._others.convert(payload))
+                return tuple(event)
+            except (MsgspecError, FaultError):
                 pass
-            else:
-                if "\0" not in event.customer_id:
-                    return Heartbeat(self._seconds.read(event.timestamp), event.heart_rate, event.customer_id)
-        return read_exactly(payload)
+        return self.read_exactly(payload)
+
+
+class _Field:
+    """One field of a contract, and how its values are read."""
+
+    def __init__(self, field: AnyField) -> None:
+        self.name, self.nullable, self.kind = field.name, field.nullable, kind_of(field)
+        self.parsed = attrgetter(field.name)  # of what the parser has made of an event
+        self.convert: Callable[[Any], Any] = self._convert_if_given if field.nullable else self.kind.convert
+
+    def read(self, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the kind knows
+        """Read its value from an object; NotAnEventError if it has none that is valid."""
+        value = found.get(self.name, _MISSING)
+        if self.nullable and (value is None or value is _MISSING):
+            return None
+        if value is _MISSING:
+            raise NotAnEventError(f"{self.name}_missing")
+        try:
+            return self.kind.read(value)
+        except FaultError as error:
+            raise NotAnEventError(f"{self.name}_{error.fault}") from None
+
+    def convert_all(self, parsed: list[Any]) -> list[Any]:
+        """Convert a column of what the parser has made."""
+        if not self.nullable:
+            return self.kind.convert_all(parsed)
+        given = iter(self.kind.convert_all([value for value in parsed if value is not None]))
+        return [None if value is None else next(given) for value in parsed]
+
+    def _convert_if_given(self, parsed: Any) -> Any:  # noqa: ANN401 - the kind knows
+        return None if parsed is None else self.kind.convert(parsed)
+
+
+class _Others:
+    """The fields that a contract does not name, kept in one column as an object."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._column = _Field(contract.columns[-1])
+        self._names = {field.name for field in contract.fields}
+        self._parse = Decoder(dict[str, Raw]).decode
+
+    def read(self, texts: Mapping[str, str]) -> bytes:
+        """Collect them to the letter, given the text of each value."""
+        found: bytes = self._column.read({self._column.name: self._object(texts)})
+        return found
+
+    def convert(self, payload: bytes) -> bytes:
+        """Collect them by the parser; FaultError if they have to be looked at."""
+        texts = {key: bytes(value).decode() for key, value in self._parse(payload).items()}
+        found: bytes = self._column.convert(self._object(texts).encode())
+        return found
+
+    def _object(self, texts: Mapping[str, str]) -> str:
+        return object_of({key: text for key, text in texts.items() if key not in self._names})
+
+
+def _parsed_as(contract: Contract, fields: Sequence[_Field]) -> type[Struct]:
+    """Make the type that the parser checks an event with."""
+    types: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for field in fields:
+        kind = field.kind
+        if not field.nullable:
+            types.append((field.name, kind.parsed_as))
+        else:  # Raw holds a null by itself
+            types.append((field.name, kind.parsed_as if isinstance(kind, JsonKind) else kind.parsed_as | None, None))
+    is_closed = contract.unknown is Unknown.REFUSED
+    return defstruct("Event", types, kw_only=True, gc=False, forbid_unknown_fields=is_closed)
 
 
 def _is_for_parser(payload: bytes) -> bool:
@@ -161,80 +207,3 @@ def _is_for_parser(payload: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def read_exactly(payload: bytes) -> Heartbeat:
-    """
-    Read a payload by the letter of the contract, but for how far its timestamp may be ahead.
-
-    Raises:
-        NotAHeartbeatError: It is none; of several faults, customer before timestamp before heart rate.
-    """
-    try:
-        text = payload.decode("utf-8")
-    except UnicodeDecodeError:
-        raise NotAHeartbeatError(Reason.NOT_UTF8) from None
-    if _is_nested_too_deep(text):
-        raise NotAHeartbeatError(Reason.NESTED_TOO_DEEP)
-    try:
-        event = json.loads(text, parse_constant=_refuse_constant, parse_int=_read_integer)
-    except ValueError:
-        raise NotAHeartbeatError(Reason.NOT_JSON) from None
-    if not isinstance(event, dict):
-        raise NotAHeartbeatError(Reason.NOT_AN_OBJECT)
-    customer_id = _customer_id_of(event)
-    timestamp = _field(event, "timestamp", str, Reason.TIMESTAMP_MISSING, Reason.TIMESTAMP_NOT_A_STRING)
-    return Heartbeat(read_time(timestamp), _heart_rate_of(event), customer_id)
-
-
-def _customer_id_of(event: dict[str, Any]) -> str:
-    found = _field(event, "customer_id", str, Reason.CUSTOMER_ID_MISSING, Reason.CUSTOMER_ID_NOT_A_STRING)
-    if not _is_unicode(found):
-        raise NotAHeartbeatError(Reason.CUSTOMER_ID_CHARACTERS)
-    if not 1 <= len(found) <= CUSTOMER_ID_MAX_CHARACTERS:
-        raise NotAHeartbeatError(Reason.CUSTOMER_ID_LENGTH)
-    if "\0" in found:  # PostgreSQL's text cannot hold it, though JSON can
-        raise NotAHeartbeatError(Reason.CUSTOMER_ID_CHARACTERS)
-    return found
-
-
-def _heart_rate_of(event: dict[str, Any]) -> int:
-    found = _field(event, "heart_rate", int, Reason.HEART_RATE_MISSING, Reason.HEART_RATE_NOT_AN_INTEGER)
-    if not HEART_RATE_MIN_BPM <= found <= HEART_RATE_MAX_BPM:
-        raise NotAHeartbeatError(Reason.HEART_RATE_RANGE)
-    return found
-
-
-def _field(event: dict[str, Any], name: str, kind: type[T], missing: Reason, of_another_kind: Reason) -> T:
-    if name not in event:
-        raise NotAHeartbeatError(missing)
-    found = event[name]
-    if type(found) is not kind:  # a boolean is an int, too, for isinstance
-        raise NotAHeartbeatError(of_another_kind)
-    return found
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether no half of a surrogate pair stands alone, which JSON can say and UTF-8 cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_nested_too_deep(text: str) -> bool:
-    depth = 0
-    for bracket in _NO_BRACKETS.sub("", _STRINGS.sub("", text)):
-        depth += 1 if bracket in "[{" else -1
-        if depth > MAX_NESTING:
-            return True
-    return False
-
-
-def _refuse_constant(_name: str) -> None:
-    raise ValueError
-
-
-def _read_integer(digits: str) -> int:
-    return int(digits[: LONGEST_INTEGER + 1])  # cut, it is still far out of every range

@@ -8,6 +8,7 @@ from common.errors import OutageError
 from common.event import MAX_FUTURE
 from common.topic_identity import TopicIdentity
 from consumer.interfaces import Store
+from contracts.heartbeats import HEARTBEATS
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
 from store.position import LastRecord, Position
@@ -38,7 +39,7 @@ def good(partition: int, start: int, end: int) -> Slice:
 
 
 def batch(generation: int, *slices: Slice) -> Batch:
-    return Batch.of(slices, generation, Decode(MAX_FUTURE))
+    return Batch.of(slices, generation, Decode(HEARTBEATS, MAX_FUTURE))
 
 
 def opened(tables: Tables) -> tuple[Store, int]:

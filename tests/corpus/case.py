@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from store.reasons import Reason
+from contracts.heartbeats import CUSTOMER_ID, HEART_RATE
 from store.timestamps import EPOCH
-from store.validation import Heartbeat
+from store.validation import Event
 
 # The broker's time of a record unless a case says otherwise: earlier than any real broker's clock, later than `TIME`.
 USUAL_MS: Final = 1_735_689_600_000  # 2025-01-01T00:00:00Z
+CUSTOMER_ID_MAX_CHARACTERS: Final = CUSTOMER_ID.max_characters or 0
+HEART_RATE_MIN_BPM: Final = HEART_RATE.lowest
+HEART_RATE_MAX_BPM: Final = HEART_RATE.highest
 CUSTOMER: Final = "CUST-000001"
 TIME: Final = "2024-11-22T09:00:00.123456Z"
 INSTANT: Final = datetime(2024, 11, 22, 9, 0, 0, 123456, tzinfo=UTC)
@@ -30,7 +33,7 @@ class Case:
 
     name: str
     payload: bytes | None
-    expected: Reason | Row
+    expected: str | Row
     appended_ms: int = USUAL_MS
 
     @property
@@ -51,8 +54,9 @@ def row(customer_id: str = CUSTOMER, instant: datetime = INSTANT, heart_rate: in
     return customer_id, instant, heart_rate
 
 
-def read_back(decoded: Heartbeat | Reason) -> Row | Reason:
+def read_back(decoded: Event | str) -> Row | str:
     """Give what was decoded in the words of a case."""
-    if isinstance(decoded, Reason):
+    if isinstance(decoded, str):
         return decoded
-    return decoded.customer_id, EPOCH + timedelta(microseconds=decoded.time_us), decoded.heart_rate
+    customer_id, time_us, heart_rate = decoded
+    return customer_id, EPOCH + timedelta(microseconds=time_us), heart_rate

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from contracts.contract import Contract, Unknown
 from contracts.fields import AnyField, Json, Timestamp, Uuid
-from store.decoding import Event
 from store.reasons import Reason
 from store.timestamps import EPOCH
+from store.validation import Event
 from tests.corpus import documents
 from tests.corpus.documents import LONE
 from tests.corpus.samples import samples_of

@@ -16,7 +16,6 @@ from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch
 from store.postgres import PostgresStore
 from store.record import Rejected
-from store.rows import COPY_HEARTBEATS, block
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
 
@@ -40,12 +39,12 @@ class FaultyStore(PostgresStore):
         self._reach("after-commit")
         return rejected
 
-    def _copy_rows(self, connection: Connection, rows: Sequence[bytes]) -> None:
+    def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
         if self.point != "inside-copy" or self._batch != self.nth:
-            super()._copy_rows(connection, rows)
+            super()._copy_rows(connection, batch, part)
         else:
-            with connection.cursor().copy(COPY_HEARTBEATS) as copy:
-                whole = block(rows)
+            with connection.cursor().copy(self._copy_events) as copy:
+                whole = self._encoded(batch, part)
                 copy.write(whole[: len(whole) // 2])
                 copy._pgconn.flush()  # noqa: SLF001 - half of it must have left
                 self._reach("inside-copy")

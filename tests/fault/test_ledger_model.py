@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from common.errors import OutageError
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
@@ -33,7 +34,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 TOPIC: Final = TopicIdentity("model", "model-id")
 PARTITIONS: Final = 2
-DECODE: Final = Decode(timedelta(minutes=5))
+DECODE: Final = Decode(HEARTBEATS, timedelta(minutes=5))
 EMPTY: Final = "TRUNCATE heartbeats, rejected_heartbeats, kafka_ledger, kafka_topics"
 FOUND: Final = """
 SELECT (place).partition, (place)."offset", in_quarantine

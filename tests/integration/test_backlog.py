@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from common.settings import Consumer
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from local.schema import apply_schema
 from local.waiting import wait_until
 from store.batch import Batch, Slice
@@ -35,7 +36,7 @@ pytestmark = pytest.mark.integration
 DAY: Final = timedelta(days=1)
 NOW: Final = datetime.now(UTC)
 TOPIC: Final = TopicIdentity("backlog", "backlog-id")
-DECODE: Final = Decode(timedelta(minutes=5))
+DECODE: Final = Decode(HEARTBEATS, timedelta(minutes=5))
 WHERE: Final = 'SELECT "timestamp", tableoid::regclass::text FROM heartbeats'
 WAITING: Final = """
 INSERT INTO heartbeats_default (id, customer_id, "timestamp", heart_rate)

@@ -7,6 +7,7 @@ import pytest
 from common.errors import ConfigError
 from common.event import MAX_FUTURE
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
 from store.row_id import LAST_GENERATION, LAST_OFFSET, pack, unpack
@@ -51,7 +52,7 @@ def test_number_of_the_oldest_topic_without_rows_is_used_again(store: PostgresSt
     """What its ledger says is forgotten, and the new topic's rows get ids that nobody has."""
     drop_rejected(database, 66, 7, 100, 40)  # 67 is the oldest of all, 66 the newest: that is current
     generation, positions = store.positions(AGAIN, {0: (5, 100)})
-    batch = Batch.of([Slice(0, 5, 6, [MemoryRecord(0, 5)])], generation, Decode(MAX_FUTURE))
+    batch = Batch.of([Slice(0, 5, 6, [MemoryRecord(0, 5)])], generation, Decode(HEARTBEATS, MAX_FUTURE))
     store.write(batch, AGAIN, MemoryCheck())
 
     assert (generation, positions[0].next_offset) == (100, 5)

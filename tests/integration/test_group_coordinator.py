@@ -16,6 +16,7 @@ from common.topic import TopicAdmin
 from consumer import coordinator
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.postgres import PostgresStore
 from store.validation import Decode
@@ -48,7 +49,7 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
         worker = Worker(
             lambda before_revoke: KafkaSource(settings_for(topic), before_revoke),
             [open_store(PostgresStore, database)],
-            Decode(timedelta(minutes=5)),
+            Decode(HEARTBEATS, timedelta(minutes=5)),
             health,
         )
         running = until.enter_context(ThreadPoolExecutor(1)).submit(worker.run, stop)

@@ -4,8 +4,8 @@ import pytest
 from psycopg import errors, sql
 
 from common.event import MAX_FUTURE
-from store.decoding import Decode, Event
-from store.encoding import Encode
+from store.rows import Encode
+from store.validation import Decode, Event
 from tests.corpus.case import USUAL_MS
 from tests.corpus.derived import Values, cases_of, values_of
 from tests.corpus.everything import KEPT, TABLE

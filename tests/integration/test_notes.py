@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.postgres import PostgresStore
@@ -41,7 +42,7 @@ def test_batch_in_mixed_order_over_days_leaves_a_note_per_hour(database: Databas
         )
         for n in range(10_000)
     ]
-    batch = Batch.of([Slice(0, 0, 10_000, records)], generation, Decode(timedelta(minutes=5)))
+    batch = Batch.of([Slice(0, 0, 10_000, records)], generation, Decode(HEARTBEATS, timedelta(minutes=5)))
     store.write(batch, topic, MemoryCheck())
     store.close()
 
@@ -164,7 +165,7 @@ def test_batch_that_is_open_during_a_refresh_is_summed_up_later(database: Databa
     generation, _ = store.positions(topic, {0: (0, 10)})
     now = datetime.now(UTC)
     records = [MemoryRecord(0, 0, encode(("C", now, 70)), int(now.timestamp() * 1000))]
-    batch = Batch.of([Slice(0, 0, 1, records)], generation, Decode(timedelta(minutes=5)))
+    batch = Batch.of([Slice(0, 0, 1, records)], generation, Decode(HEARTBEATS, timedelta(minutes=5)))
     store.pause_at = "before-commit"
     writing = threading.Thread(target=store.write, args=(batch, topic, MemoryCheck()))
     writing.start()

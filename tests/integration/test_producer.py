@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from common.event import GENERATED_BPM, NORMAL_BPM
+from contracts.heartbeats import HEARTBEATS
 from local.kafka import KafkaServer
 from local.service import Service
 from local.waiting import wait_until
@@ -71,7 +72,7 @@ def test_every_customer_sends_once_a_second(ordinary_run: tuple[dict[str, int], 
 def test_records_are_valid_events_keyed_by_customer(ordinary_run: tuple[dict[str, int], list[Sent]]) -> None:
     """Judged by the function that decides what reaches the table; its clock is the broker's."""
     _, records = ordinary_run
-    decode = Decode(timedelta(seconds=5))
+    decode = Decode(HEARTBEATS, timedelta(seconds=5))
 
     assert not [r for r in records if isinstance(decode(r.value, r.appended_ms), Reason)]
     assert all(record.key == record.customer_id.encode() for record in records)

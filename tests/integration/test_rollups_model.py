@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.batch import Batch, Slice
 from store.errors import StaleOwnerError
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.integration
 
 TOPIC: Final = TopicIdentity("model", "model-id")
 OWNERS: Final = 2  # each of a partition of its own
-DECODE: Final = Decode(timedelta(minutes=5))
+DECODE: Final = Decode(HEARTBEATS, timedelta(minutes=5))
 LAST_MS: Final = 253_402_300_799_999  # the broker's clock: nothing is too far in the future
 EMPTY: Final = """
 TRUNCATE heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_outdated, heartbeats_per_minute,

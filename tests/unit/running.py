@@ -8,6 +8,7 @@ from common.errors import HeartbeatError, OutageError, TopicReplacedError
 from common.event import MAX_FUTURE
 from common.telemetry import Health
 from consumer.worker import Worker
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.validation import Decode
 from tests.memory import MemorySource, MemoryStore, MemoryTopic
@@ -166,6 +167,6 @@ class Running:
 
     def _run(self) -> None:
         try:
-            Worker(self._open, self._stores, Decode(MAX_FUTURE), self.health).run(self.stop)
+            Worker(self._open, self._stores, Decode(HEARTBEATS, MAX_FUTURE), self.health).run(self.stop)
         except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
             self._error = error

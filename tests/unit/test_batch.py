@@ -11,13 +11,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
+from contracts.heartbeats import HEARTBEATS
 from store.batch import FIRST_BROKER_MS, Batch, Slice
 from store.ledger import steps
 from store.position import LastRecord
 from store.reasons import Reason
 from store.record import PlainRecord, Rejected
 from store.row_id import LAST_OFFSET, unpack
-from store.validation import Decode, Heartbeat, Heartbeats
+from store.validation import Decode
 from tests.corpus.case import USUAL_MS, Case, event, read_back
 from tests.corpus.hostile import CASES
 from tests.records import MemoryRecord
@@ -49,7 +50,7 @@ def slices(draw: st.DrawFn) -> list[Slice]:
 @example([Slice(65535, LAST_OFFSET, LAST_OFFSET + 1, [MemoryRecord(65535, LAST_OFFSET)])], 127)
 def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], generation: int) -> None:
     """The check of the ledger rests on ids that name the place in Kafka, each once, in one of the two tables."""
-    batch = Batch.of(parts, generation, Decode(MAX_FUTURE))
+    batch = Batch.of(parts, generation, Decode(HEARTBEATS, MAX_FUTURE))
 
     records = [record for part in parts for record in part.records]
     assert Counter(map(id, records)) == Counter(map(id, [*batch.records, *(one.record for one in batch.rejected)]))
@@ -62,12 +63,10 @@ def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], g
 @given(slices())
 def test_columns_hold_what_was_decoded_in_the_order_of_their_records(parts: list[Slice]) -> None:
     """Whoever is refused by PostgreSQL is found again by the number of the row, whatever the customer is called."""
-    decode = Decode(MAX_FUTURE)
+    decode = Decode(HEARTBEATS, MAX_FUTURE)
     batch = Batch.of(parts, 1, decode)
 
-    assert [decode(one.value(), one.timestamp()[1]) for one in batch.records] == [
-        Heartbeat(*columns) for columns in zip(*batch.heartbeats, strict=True)
-    ]
+    assert [decode(one.value(), one.timestamp()[1]) for one in batch.records] == [*zip(*batch.columns, strict=True)]
     for one in batch.rejected:
         assert read_back(decode(one.record.value(), one.record.timestamp()[1])) == one.reason
 
@@ -76,7 +75,7 @@ def test_columns_hold_what_was_decoded_in_the_order_of_their_records(parts: list
 @given(slices(), st.data())
 def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject) -> None:
     """Also those that PostgreSQL refuses later on: stored, rejected and skipped are all that was passed."""
-    batch = Batch.of(parts, 3, Decode(MAX_FUTURE))
+    batch = Batch.of(parts, 3, Decode(HEARTBEATS, MAX_FUTURE))
     refused = data.draw(st.lists(st.sampled_from(batch.records), unique=True)) if batch.records else []
     rejected = [*batch.rejected, *(Rejected(record, Reason.REFUSED) for record in refused)]
 
@@ -95,7 +94,7 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
     middle = whole.index(b', "heart_rate"')
     records = [MemoryRecord(0, 0, whole[:middle]), MemoryRecord(0, 1, whole[middle + 2 :])]
 
-    batch = Batch.of([Slice(0, 0, 2, records)], 1, Decode(MAX_FUTURE))
+    batch = Batch.of([Slice(0, 0, 2, records)], 1, Decode(HEARTBEATS, MAX_FUTURE))
 
     assert batch.records == []
     assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
@@ -108,7 +107,7 @@ def test_unjudged_records_are_rejected_and_accounted_for() -> None:
     records = [MemoryRecord(5, 0), MemoryRecord(5, 5, b"{}")]
     part = Slice(5, 0, 6, records, skipped=1, rejected=[*unreadable, large])
 
-    batch = Batch.of([part], 2, Decode(MAX_FUTURE))
+    batch = Batch.of([part], 2, Decode(HEARTBEATS, MAX_FUTURE))
 
     assert [unpack(row_id) for row_id in batch.row_ids] == [(2, 5, 0)]
     assert [(one.record.offset(), one.reason, one.payload_length) for one in batch.rejected] == [
@@ -133,8 +132,8 @@ def test_newest_record_is_known_across_partitions() -> None:
         Slice(2, 4, 6, [], skipped=2),
     ]
 
-    assert Batch.of(parts, 1, Decode(MAX_FUTURE)).newest_ms == USUAL_MS + 7
-    assert Batch.of([], 1, Decode(MAX_FUTURE)).newest_ms == 0
+    assert Batch.of(parts, 1, Decode(HEARTBEATS, MAX_FUTURE)).newest_ms == USUAL_MS + 7
+    assert Batch.of([], 1, Decode(HEARTBEATS, MAX_FUTURE)).newest_ms == 0
 
 
 # What senders write where they decide (CreateTime): seconds, nothing, 0; a message format without times gives -1.
@@ -153,8 +152,8 @@ def test_senders_time_that_is_no_time_condemns_no_event(kind: int, record_ms: in
     payloads = [event(), event(timestamp=f'"{ahead.isoformat()}"'), b"broken", event()]
     records = [MemoryRecord(0, n, payload, record_ms, kind) for n, payload in enumerate(payloads)]
 
-    mixed = Batch.of([Slice(0, 0, 4, records)], 1, Decode(MAX_FUTURE))
-    good = Batch.of([Slice(0, 0, 1, records[:1]), Slice(1, 0, 1, records[3:])], 1, Decode(MAX_FUTURE))
+    mixed = Batch.of([Slice(0, 0, 4, records)], 1, Decode(HEARTBEATS, MAX_FUTURE))
+    good = Batch.of([Slice(0, 0, 1, records[:1]), Slice(1, 0, 1, records[3:])], 1, Decode(HEARTBEATS, MAX_FUTURE))
 
     assert [one.offset() for one in mixed.records] == [0, 3]
     assert [one.reason for one in mixed.rejected] == ["timestamp_future", "not_json"]
@@ -170,7 +169,7 @@ def test_each_record_is_judged_by_its_own_kind_of_time(monkeypatch: pytest.Monke
     kinds = [confluent_kafka.TIMESTAMP_LOG_APPEND_TIME, confluent_kafka.TIMESTAMP_CREATE_TIME]
     records = [MemoryRecord(0, n, later, USUAL_MS, kind) for n, kind in enumerate([*kinds, kinds[0]])]
 
-    batch = Batch.of([Slice(0, 0, 3, records)], 1, Decode(MAX_FUTURE))
+    batch = Batch.of([Slice(0, 0, 3, records)], 1, Decode(HEARTBEATS, MAX_FUTURE))
 
     assert [one.offset() for one in batch.records] == [1]
     assert [one.reason for one in batch.rejected] == ["timestamp_future"] * 2
@@ -181,7 +180,7 @@ def test_senders_time_that_is_later_than_our_clock_counts(monkeypatch: pytest.Mo
     monkeypatch.setattr(time, "time_ns", lambda: FIRST_BROKER_MS * 1_000_000)
     record = MemoryRecord(0, 0, timestamp_type=confluent_kafka.TIMESTAMP_CREATE_TIME)
 
-    batch = Batch.of([Slice(0, 0, 1, [record])], 1, Decode(MAX_FUTURE))
+    batch = Batch.of([Slice(0, 0, 1, [record])], 1, Decode(HEARTBEATS, MAX_FUTURE))
 
     assert len(batch.records) == 1
     assert batch.newest_ms == USUAL_MS
@@ -190,7 +189,7 @@ def test_senders_time_that_is_later_than_our_clock_counts(monkeypatch: pytest.Mo
 @given(st.sets(st.integers(-62_135_596_800 // 60, 253_402_300_799 // 60), max_size=200))
 def test_notes_hold_each_minute_once_in_a_row_per_hour(minutes: set[int]) -> None:
     """Ten thousand messages of six days in mixed order leave a row per hour, not one per minute."""
-    notes = Batch(1, [], Heartbeats([], [], []), [], [], [], minutes, 0).notes()
+    notes = Batch(1, [], HEARTBEATS, [], [], [], [], minutes, 0).notes()
 
     assert {60 * hour + bit for hour, bits in notes.items() for bit in range(60) if bits >> bit & 1} == minutes
     assert all(0 < bits < 1 << 60 for bits in notes.values())

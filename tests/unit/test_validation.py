@@ -10,23 +10,38 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from common.event import (
+from common.event import MAX_EVENT_BYTES, MAX_FUTURE
+from contracts.heartbeats import HEARTBEATS
+from store.reasons import Reason
+from store.timestamps import EPOCH
+from store.validation import Decode
+from tests.corpus import fields, timestamps
+from tests.corpus.case import (
     CUSTOMER_ID_MAX_CHARACTERS,
     HEART_RATE_MAX_BPM,
     HEART_RATE_MIN_BPM,
-    MAX_EVENT_BYTES,
-    MAX_FUTURE,
+    USUAL_MS,
+    Case,
+    Row,
+    event,
+    read_back,
+    row,
 )
-from store.reasons import Reason
-from store.timestamps import EPOCH
-from store.validation import Decode, Heartbeat, Heartbeats
-from tests.corpus import fields, timestamps
-from tests.corpus.case import USUAL_MS, Case, Row, event, read_back, row
 from tests.corpus.documents import LONE
 from tests.corpus.hostile import CASES
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than judging
+# People's queries and habits depend on these words.
+OF_FIELDS: Final = {
+    *("customer_id_missing", "customer_id_not_a_string", "customer_id_length", "customer_id_characters"),
+    *("timestamp_missing", "timestamp_not_a_string", "timestamp_not_rfc3339", "timestamp_year", "timestamp_future"),
+    *("heart_rate_missing", "heart_rate_not_an_integer", "heart_rate_range"),
+}
+NOT_OF_THE_CORPUS: Final = {
+    *(Reason.REFUSED, Reason.UNREADABLE_BATCH, Reason.EVENT_TOO_LARGE),
+    Reason.UNKNOWN_FIELD,  # heartbeats ignore such fields
+}
 PATIENCE_S: Final = 1.0  # of CPU for one payload, arbitrary: several times the slowest that Kafka lets through
 FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -63,7 +78,7 @@ RATE_TEXTS: Final = [*fields.GOOD_RATES, *fields.BAD_RATES]
 @pytest.fixture(scope="module")
 def decode() -> Decode:
     """Give a judge with the default settings."""
-    return Decode(MAX_FUTURE)
+    return Decode(HEARTBEATS, MAX_FUTURE)
 
 
 @st.composite
@@ -105,10 +120,10 @@ def test_hostile_payload_gets_the_verdict_of_the_spec(decode: Decode, case: Case
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (event(customer_id='"\\u0000"', timestamp='"today"', heart_rate="0"), Reason.CUSTOMER_ID_CHARACTERS),
-        (event(timestamp='"today"', heart_rate="0"), Reason.TIMESTAMP_NOT_RFC3339),
-        (event(timestamp='"2024-02-30T00:00:00Z"', heart_rate="true"), Reason.TIMESTAMP_NOT_RFC3339),
-        (event(timestamp='"9999-12-31T23:59:59Z"', heart_rate="0"), Reason.HEART_RATE_RANGE),
+        (event(customer_id='"\\u0000"', timestamp='"today"', heart_rate="0"), "customer_id_characters"),
+        (event(timestamp='"today"', heart_rate="0"), "timestamp_not_rfc3339"),
+        (event(timestamp='"2024-02-30T00:00:00Z"', heart_rate="true"), "timestamp_not_rfc3339"),
+        (event(timestamp='"9999-12-31T23:59:59Z"', heart_rate="0"), "heart_rate_range"),
     ],
 )
 def test_of_several_faults_the_first_field_names_the_reason(decode: Decode, payload: bytes, reason: Reason) -> None:
@@ -119,10 +134,10 @@ def test_of_several_faults_the_first_field_names_the_reason(decode: Decode, payl
 def test_corpus_names_each_case_once_and_has_every_reason() -> None:
     """A reason that no case brings about is a reason that nobody has tried."""
     names = [case.name for case in CASES]
-    reasons = {case.expected for case in CASES if isinstance(case.expected, Reason)}
+    reasons = {case.expected for case in CASES if isinstance(case.expected, str)}
 
     assert len(names) == len(set(names))
-    assert reasons == set(Reason) - {Reason.REFUSED, Reason.UNREADABLE_BATCH, Reason.EVENT_TOO_LARGE}
+    assert reasons == set(Reason) - NOT_OF_THE_CORPUS | OF_FIELDS
 
 
 def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode) -> None:
@@ -130,7 +145,7 @@ def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode)
     good = event()
     largest = good + b" " * (MAX_EVENT_BYTES - len(good))
 
-    assert isinstance(decode(largest, USUAL_MS), Heartbeat)
+    assert isinstance(decode(largest, USUAL_MS), tuple)
     assert decode.all([good, largest], [USUAL_MS, USUAL_MS]) is not None
     assert decode(largest + b" ", USUAL_MS) == Reason.EVENT_TOO_LARGE
     assert decode.all([good, largest + b" "], [USUAL_MS, USUAL_MS]) is None
@@ -141,19 +156,19 @@ def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode)
 @example(b"\xff", 0)
 def test_any_bytes_give_a_heartbeat_or_a_reason_and_the_same_one_again(payload: bytes | None, appended_ms: int) -> None:
     """A judge that raises holds up its partition; one that wavers unbalances the ledger when a batch is read again."""
-    decode = Decode(MAX_FUTURE)
+    decode = Decode(HEARTBEATS, MAX_FUTURE)
 
     first = decode(payload, appended_ms)
 
-    assert first == decode(payload, appended_ms) == Decode(MAX_FUTURE)(payload, appended_ms)
-    assert isinstance(first, (Heartbeat, Reason))
+    assert first == decode(payload, appended_ms) == Decode(HEARTBEATS, MAX_FUTURE)(payload, appended_ms)
+    assert isinstance(first, (tuple, str))
 
 
 @COSTLY
 @given(VALUES)
 def test_any_json_is_refused_for_what_it_is(value: object) -> None:
     """JSON that is no event never fails for a lack of syntax, whatever it holds."""
-    decoded = Decode(MAX_FUTURE)(json.dumps(value).encode(), USUAL_MS)
+    decoded = Decode(HEARTBEATS, MAX_FUTURE)(json.dumps(value).encode(), USUAL_MS)
 
     assert decoded not in [Reason.NOT_UTF8, Reason.NOT_JSON, Reason.NESTED_TOO_DEEP]
     assert (decoded == Reason.NOT_AN_OBJECT) == (not isinstance(value, dict))
@@ -165,7 +180,7 @@ def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject,
     """What a sender means arrives: no character, microsecond or beat is changed on the way."""
     payload = data.draw(written(expected))
 
-    decoded = Decode(MAX_FUTURE)(payload, USUAL_MS)
+    decoded = Decode(HEARTBEATS, MAX_FUTURE)(payload, USUAL_MS)
 
     assert read_back(decoded) == expected
 
@@ -182,9 +197,9 @@ def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: 
             st.binary(max_size=4) | st.sampled_from([b'"', b"\\", b"{", b"}", b",", b"9" * 30])
         )
 
-    decoded = Decode(MAX_FUTURE)(bytes(damaged), USUAL_MS)
+    decoded = Decode(HEARTBEATS, MAX_FUTURE)(bytes(damaged), USUAL_MS)
 
-    if not isinstance(found := read_back(decoded), Reason):
+    if not isinstance(found := read_back(decoded), str):
         customer_id, instant, heart_rate = found
         assert 1 <= len(customer_id) <= CUSTOMER_ID_MAX_CHARACTERS
         assert "\0" not in customer_id
@@ -198,7 +213,7 @@ def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: 
 @given(st.sampled_from(CUSTOMER_TEXTS), st.sampled_from(TIME_TEXTS), st.sampled_from(RATE_TEXTS))
 def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate: str) -> None:
     """An unread field with a lone surrogate sends an event the exact way; its verdict must not change by that."""
-    decode = Decode(MAX_FUTURE)
+    decode = Decode(HEARTBEATS, MAX_FUTURE)
     quick = event(customer, timestamp, heart_rate)
     exact = event(customer, timestamp, heart_rate, LONE)
 
@@ -213,9 +228,9 @@ def test_payload_among_others_gets_the_verdict_it_gets_alone(decode: Decode, cas
     columns = decode.all([one.payload for one in cases], [one.appended_ms for one in cases])
     alone = [decode(one.payload, one.appended_ms) for one in cases]
 
-    if isinstance(case.expected, Reason):
+    if isinstance(case.expected, str):
         assert columns is None
-    assert columns is None or columns == Heartbeats.of([found for found in alone if isinstance(found, Heartbeat)])
+    assert columns is None or columns == decode.columns_of([found for found in alone if not isinstance(found, str)])
 
 
 @BOUNDED
@@ -227,10 +242,10 @@ def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
         for name, instant, rate in expected
     ]
 
-    columns = Decode(MAX_FUTURE).all(payloads, [USUAL_MS] * len(payloads))
+    columns = Decode(HEARTBEATS, MAX_FUTURE).all(payloads, [USUAL_MS] * len(payloads))
 
     assert columns is not None
-    found = zip(columns.customer_ids, columns.times_us, columns.heart_rates, strict=True)
+    found = zip(*columns, strict=True)
     assert [(name, EPOCH + timedelta(microseconds=us), rate) for name, us, rate in found] == expected
 
 
@@ -238,12 +253,12 @@ def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), max_size=8), st.sampled_from([0, 1, 300, 86_400]))
 def test_verdict_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
     """What was judged before a record, in this process or another one, leaves no trace in its verdict."""
-    decode = Decode(timedelta(seconds=max_future_s))
+    decode = Decode(HEARTBEATS, timedelta(seconds=max_future_s))
     usual = EPOCH + timedelta(milliseconds=USUAL_MS)
 
     for appended_ms, ahead_us in records:
         instant = usual + timedelta(milliseconds=appended_ms, seconds=max_future_s, microseconds=ahead_us)
         payload = event(timestamp=f'"{instant.isoformat()}"')
-        expected = Reason.TIMESTAMP_FUTURE if ahead_us > 0 else row(instant=instant)
+        expected = "timestamp_future" if ahead_us > 0 else row(instant=instant)
 
         assert read_back(decode(payload, USUAL_MS + appended_ms)) == expected

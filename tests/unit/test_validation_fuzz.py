@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 
 from common.topic_identity import TopicIdentity
+from contracts.heartbeats import HEARTBEATS
 from store.batch import Batch, Slice
 from store.position import Position
 from store.postgres import PostgresStore
-from store.reasons import Reason
-from store.validation import Decode, Heartbeat, read_exactly
+from store.validation import Decode, Event
 from tests.corpus.case import USUAL_MS, Row, event, read_back
 from tests.corpus.hostile import CASES
 from tests.memory import MemoryCheck
@@ -87,26 +87,26 @@ def read_time(text: str) -> datetime:
 
 @pytest.fixture(scope="module")
 def decode() -> Decode:
-    return Decode(timedelta(minutes=5))
+    return Decode(HEARTBEATS, timedelta(minutes=5))
 
 
 class Exactly(Decode):
     """Judges by the slow way alone."""
 
-    def _read(self, payload: bytes) -> Heartbeat:
-        return read_exactly(payload)
+    def _read(self, payload: bytes) -> Event:
+        return self.read_exactly(payload)
 
 
 def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decode: Decode) -> None:
     """An exception would stop a partition for ever; a second verdict would make a replay another story."""
-    exactly, good = Exactly(timedelta(minutes=5)), event()
+    exactly, good = Exactly(HEARTBEATS, timedelta(minutes=5)), event()
     accepted = at_once = 0
     for _, payload in zip(range(MUTANTS), mutants(seeds(), SEED), strict=False):
         verdict = decode(payload, USUAL_MS)
         columns = decode.all([good, payload, good], [USUAL_MS] * 3)
 
         assert verdict == exactly(payload, USUAL_MS), payload
-        if isinstance(verdict, Heartbeat):
+        if not isinstance(verdict, str):
             accepted += 1
             assert read_back(verdict) == read_plainly(payload), payload
         if columns is not None:
@@ -118,13 +118,13 @@ def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decod
 @pytest.mark.integration
 def test_postgresql_accepts_every_mutant_that_validation_accepts(decode: Decode, database: Database) -> None:
     """Otherwise a whole batch is written row by row until the culprit is found."""
-    good = [payload for payload in seeds() if not isinstance(decode(payload, USUAL_MS), Reason)]
+    good = [payload for payload in seeds() if not isinstance(decode(payload, USUAL_MS), str)]
     good.append(event())
     records: list[MemoryRecord] = []
-    expected: dict[int, Row | Reason] = {}
+    expected: dict[int, Row | str] = {}
     for payload in mutants(good, SEED):
         verdict = decode(payload, USUAL_MS)
-        if not isinstance(verdict, Reason):
+        if not isinstance(verdict, str):
             expected[len(records)] = read_back(verdict)
             records.append(MemoryRecord(0, len(records), payload))
         if len(records) == STORED:

@@ -10,8 +10,8 @@ from common.event import MAX_FUTURE
 from contracts.contract import Contract
 from contracts.fields import Text, Timestamp
 from contracts.heartbeats import HEARTBEATS
-from store.decoding import Decode
 from store.reasons import NotAnEventError
+from store.validation import Decode
 from tests.corpus.case import USUAL_MS
 from tests.corpus.derived import DerivedCase, Values, cases_of, values_of
 from tests.corpus.everything import CLOSED, EVERYTHING, KEPT
