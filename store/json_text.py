@@ -79,6 +79,8 @@ def check_storable(text: str) -> None:
     Raises:
         FaultError: `characters`, a string holds NUL or half of a surrogate pair; `range`, a number is none of numeric.
     """
+    if not is_unicode(text):
+        raise FaultError("characters")
     for string in _STRINGS.findall(text):
         if "\\u" in string and not is_storable(json.loads(string)):
             raise FaultError("characters")

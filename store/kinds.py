@@ -3,6 +3,7 @@ How the values of each kind of field are read and written, one by one to the let
 
 There are three ways in: `read` takes a JSON value to the letter and gives the fault; `convert` and `convert_all` take
 what the quick parser has made of it, and refuse whatever `read` refuses. All give the same value.
+Over 250 lines: each kind is one class.
 """
 
 import math

@@ -1,6 +1,5 @@
 """The hostile corpus of any contract: its fields' samples, and the documents that are hostile whatever the contract."""
 
-import json
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -12,7 +11,7 @@ from store.timestamps import EPOCH
 from store.validation import Event
 from tests.corpus import documents
 from tests.corpus.documents import LONE
-from tests.corpus.samples import samples_of
+from tests.corpus.samples import read_json, samples_of
 
 # Verdicts on a document as a whole; it never comes to the contract.
 OF_DOCUMENTS: Final = {Reason.TOMBSTONE, Reason.NOT_UTF8, Reason.NOT_JSON, Reason.NESTED_TOO_DEEP, Reason.NOT_AN_OBJECT}
@@ -48,7 +47,7 @@ def _value_of(field: AnyField, value: Any) -> Any:  # noqa: ANN401 - of any kind
         case Uuid():
             return UUID(bytes=value)
         case Json():
-            return json.loads(value)
+            return read_json(value)
         case _:
             return value
 
@@ -82,7 +81,7 @@ def cases_of(contract: Contract) -> list[DerivedCase]:
                         write(rest | {f"\\u{ord(name[0]):04x}{name[1:]}": texts[name]}), row()),
         ]  # fmt: skip
     for also in (', "": {"more": [1, null]}', ', "X": 1, "X": "\\n"', f', "{contract.key.upper()}": 1e3'):
-        others = json.loads("{" + also[2:] + "}")
+        others = read_json("{" + also[2:] + "}")
         refused = Reason.UNKNOWN_FIELD if contract.unknown is Unknown.REFUSED else row(others)
         found.append(DerivedCase(f"also {also}", write(texts, also), refused))
     return [*found, *_of_lone_surrogate(contract, texts, row()), *_of_documents()]

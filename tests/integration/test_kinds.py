@@ -2,6 +2,7 @@
 
 import pytest
 from psycopg import errors, sql
+from psycopg.types.json import set_json_loads
 
 from common.event import MAX_FUTURE
 from store.rows import Encode
@@ -9,6 +10,7 @@ from store.validation import Decode, Event
 from tests.corpus.case import USUAL_MS
 from tests.corpus.derived import Values, cases_of, values_of
 from tests.corpus.everything import KEPT, TABLE
+from tests.corpus.samples import read_json
 from tests.pipeline import Database
 from tests.unit.test_validation_fuzz import LONGEST, mutants
 
@@ -24,6 +26,7 @@ def stored(database: Database, events: list[Event]) -> list[Values]:
     names = sql.SQL(", ").join(sql.Identifier(field.name) for field in KEPT.columns)
     columns = sql.SQL(", ").join(map(sql.Identifier, encode.columns_written))
     with database.connect() as connection:
+        set_json_loads(read_json, connection)
         connection.execute("DROP TABLE IF EXISTS everything")
         connection.execute(TABLE)
         with connection.cursor().copy(COPY.format(columns)) as copy:

@@ -8,10 +8,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from common.errors import ConfigError
+from common.settings import Event
 from contracts.contract import Contract, Unknown
 from contracts.fields import AnyField, Boolean, Text, Timestamp, Uuid, Whole, Wholes
 from contracts.heartbeats import HEARTBEATS
 from contracts.json_schema import json_schema
+from contracts.load import contract_of
 from tests.corpus.derived import DerivedCase, cases_of
 from tests.corpus.everything import CLOSED, EVERYTHING, KEPT
 
@@ -104,3 +106,9 @@ def _is_json(case: DerivedCase) -> bool:
 
 def _read_integer(digits: str) -> int:
     return int(digits[:30])
+
+
+@pytest.mark.parametrize("setting", ["contracts.heartbeats:NITROGEN", "contracts.nitrogen:NITROGEN", "json:dumps"])
+def test_setting_that_names_no_contract_is_told_in_one_line(setting: str) -> None:
+    with pytest.raises(ConfigError, match=r"event.contract: there is no contract (NITROGEN|dumps) in (contracts|json)"):
+        contract_of(Event(contract=setting))

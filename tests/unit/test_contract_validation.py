@@ -1,20 +1,26 @@
 """Bytes become an event of any contract, or a reason; every kind of field with its hostile values."""
 
+import json
 import random
 from dataclasses import replace
 from typing import Final
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
 from contracts.contract import Contract
-from contracts.fields import Text, Timestamp
+from contracts.fields import Json, Text, Timestamp
 from contracts.heartbeats import HEARTBEATS
 from store.reasons import NotAnEventError
 from store.validation import Decode
 from tests.corpus.case import USUAL_MS
 from tests.corpus.derived import DerivedCase, Values, cases_of, values_of
 from tests.corpus.everything import CLOSED, EVERYTHING, KEPT
+from tests.corpus.samples import read_json
+from tests.corpus.strategies import values_of as valid_values_of
+from tests.corpus.strategies import written
 from tests.unit.test_validation_fuzz import LONGEST, mutants
 
 CONTRACTS: Final = [HEARTBEATS, EVERYTHING, CLOSED, KEPT]
@@ -85,6 +91,19 @@ class Exactly(Decode):
 
     def _read(self, payload: bytes) -> tuple[object, ...]:
         return self.read_exactly(payload)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data(), valid_values_of(EVERYTHING))
+def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject, expected: Values) -> None:
+    """What a sender means arrives, whatever the kind of field."""
+    payload = data.draw(written(EVERYTHING, expected))
+    is_json = [isinstance(field, Json) for field in EVERYTHING.columns]
+
+    assert verdict_of(Decode(EVERYTHING, MAX_FUTURE), payload) == tuple(
+        read_json(json.dumps(value)) if held and value is not None else value
+        for value, held in zip(expected, is_json, strict=True)
+    )
 
 
 def test_of_several_faults_the_first_field_names_the_reason_and_unknown_fields_come_last() -> None:

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from datetime import timedelta
+from functools import partial
+from typing import Final
 
 import pytest
 from hypothesis import example, given, settings
@@ -29,6 +29,7 @@ from tests.corpus.case import (
 )
 from tests.corpus.documents import LONE
 from tests.corpus.hostile import CASES
+from tests.corpus.strategies import FIRST, INSTANTS, VALUES, values_of, written
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than judging
@@ -43,26 +44,7 @@ NOT_OF_THE_CORPUS: Final = {
     Reason.UNKNOWN_FIELD,  # heartbeats ignore such fields
 }
 PATIENCE_S: Final = 1.0  # of CPU for one payload, arbitrary: several times the slowest that Kafka lets through
-FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
-LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
-
-# JSON values as others might write them: every character, also lone surrogates, and numbers of any size.
-VALUES: Final = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters()), inner, max_size=4),
-    max_leaves=12,
-)
-CUSTOMERS: Final = st.text(
-    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=CUSTOMER_ID_MAX_CHARACTERS
-)
 RATES: Final = st.integers(HEART_RATE_MIN_BPM, HEART_RATE_MAX_BPM)
-INSTANTS: Final = st.datetimes(  # a day from either end, so that any zone can say them
-    (FIRST + timedelta(days=1)).replace(tzinfo=None), timestamps.LATEST.replace(tzinfo=None), timezones=st.just(UTC)
-)
 # What may stand in a field, as JSON text: the corpus's good and bad ones.
 CUSTOMER_TEXTS: Final = [
     *(f'"{text}"' for text in fields.GOOD_CUSTOMERS),
@@ -79,31 +61,6 @@ RATE_TEXTS: Final = [*fields.GOOD_RATES, *fields.BAD_RATES]
 def decode() -> Decode:
     """Give a judge with the default settings."""
     return Decode(HEARTBEATS, MAX_FUTURE)
-
-
-@st.composite
-def spelt(draw: Callable[[st.SearchStrategy[Any]], Any], instant: datetime) -> str:
-    """Write an instant as one of the many texts that RFC 3339 has for it, its fraction with up to 12 digits."""
-    fraction = f".{instant.microsecond:06d}{draw(st.text('0123456789', max_size=6))}"
-    if draw(st.booleans()) and not fraction.strip(".0"):
-        fraction = ""
-    offset_min = draw(st.integers(-1439, 1439))
-    local = instant.replace(tzinfo=None, microsecond=0) + timedelta(minutes=offset_min)
-    zone = f"{'-' if offset_min < 0 else '+'}{abs(offset_min) // 60:02d}:{abs(offset_min) % 60:02d}"
-    if offset_min == 0:
-        zone = draw(st.sampled_from(["Z", "+00:00", "-00:00"]))
-    return f"{local.isoformat()}{fraction}{zone}"
-
-
-@st.composite
-def written(draw: Callable[[st.SearchStrategy[Any]], Any], expected: Row) -> bytes:
-    """Write a valid event in one of the many ways that JSON has: order, white space, escapes, further fields."""
-    names = draw(st.permutations(["customer_id", "timestamp", "heart_rate"]))
-    fields_of = dict(zip(("customer_id", "timestamp", "heart_rate"), expected, strict=True))
-    fields_of["timestamp"] = draw(spelt(expected[1]))
-    further = draw(st.dictionaries(st.text(st.characters()), VALUES, max_size=3))
-    found = {**further, **{name: fields_of[name] for name in names}}
-    return json.dumps(found, indent=draw(st.sampled_from([None, 0, 2]))).encode()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -175,10 +132,10 @@ def test_any_json_is_refused_for_what_it_is(value: object) -> None:
 
 
 @COSTLY
-@given(st.data(), st.tuples(CUSTOMERS, INSTANTS, RATES))
+@given(st.data(), values_of(HEARTBEATS))
 def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject, expected: Row) -> None:
     """What a sender means arrives: no character, microsecond or beat is changed on the way."""
-    payload = data.draw(written(expected))
+    payload = data.draw(written(HEARTBEATS, expected))
 
     decoded = Decode(HEARTBEATS, MAX_FUTURE)(payload, USUAL_MS)
 
@@ -186,7 +143,7 @@ def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject,
 
 
 @COSTLY
-@given(st.tuples(CUSTOMERS, INSTANTS, RATES).flatmap(written), st.data())
+@given(values_of(HEARTBEATS).flatmap(partial(written, HEARTBEATS)), st.data())
 def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: bytes, data: st.DataObject) -> None:
     """Whatever bit rots, nothing gets past that the table would refuse."""
     damaged = bytearray(payload)
