@@ -65,18 +65,26 @@ $$;
 REVOKE EXECUTE ON FUNCTION bound_rejected FROM PUBLIC;
 COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, counted in kafka_ledger.rejected_dropped; returns how many';
 
--- A replay may take a message out of the quarantine only once its heartbeat is stored.
-CREATE OR REPLACE FUNCTION release_rejected(ids bigint[]) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT
-BEGIN ATOMIC
-    WITH gone AS (
-        DELETE FROM rejected_heartbeats AS rejected
-        WHERE id = ANY (ids) AND EXISTS (SELECT FROM heartbeats WHERE heartbeats.id = rejected.id)
-        RETURNING 1
-    )
-    SELECT count(*) FROM gone;
-END;
+-- A replay may take a message out of the quarantine only once its event is stored. Only the owner can make tables in this
+-- schema, so nobody else decides what counts as stored.
+DROP FUNCTION IF EXISTS release_rejected(bigint[]);
+CREATE OR REPLACE FUNCTION release_rejected(ids bigint[], table_name text DEFAULT 'heartbeats') RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    released bigint;
+BEGIN
+    EXECUTE format(
+        'WITH gone AS (
+            DELETE FROM rejected_heartbeats AS rejected
+            WHERE id = ANY ($1) AND EXISTS (SELECT FROM %I.%I AS stored WHERE stored.id = rejected.id)
+            RETURNING 1
+         )
+         SELECT count(*) FROM gone', current_schema(), table_name) INTO released USING ids;
+    RETURN released;
+END
+$$;
 REVOKE EXECUTE ON FUNCTION release_rejected FROM PUBLIC;
-COMMENT ON FUNCTION release_rejected IS 'Deletes quarantined messages whose heartbeats are stored; returns how many';
+COMMENT ON FUNCTION release_rejected IS 'Deletes quarantined messages whose events are stored in this table; returns how many';
 
 COMMIT;

@@ -56,7 +56,8 @@ CREATE TABLE kafka_topics (
     generation    smallint    PRIMARY KEY CHECK (generation BETWEEN 1 AND 127),
     topic_id      text        NOT NULL UNIQUE,
     topic         text        NOT NULL,
-    first_seen_at timestamptz NOT NULL DEFAULT now()
+    first_seen_at timestamptz NOT NULL DEFAULT now(),
+    table_name    text        NOT NULL DEFAULT 'heartbeats'
 );
 
 -- A row is updated in every transaction: room in its page keeps those updates off the index.
@@ -206,6 +207,7 @@ COMMENT ON COLUMN rejected_heartbeats.reason IS 'Stable word, see docs/architect
 COMMENT ON COLUMN rejected_heartbeats.detail IS 'If PostgreSQL rejected a valid heartbeat: the SQLSTATE and the message';
 COMMENT ON COLUMN rejected_heartbeats.appended_at IS 'The time by which a timestamp counts as future: the broker''s (LogAppendTime), else the later of the sender''s and the consumer''s clock. For an unreadable batch, the time of noticing. Before 2011: a sender''s, see TAKE in store/replay.py';
 COMMENT ON TABLE kafka_topics IS 'The generations of topics: a re-created topic has a new id and starts at offset 0';
+COMMENT ON COLUMN kafka_topics.table_name IS 'The table of its events; all topics share one quarantine';
 COMMENT ON TABLE kafka_ledger IS 'The offsets taken from Kafka, advanced in the transaction that stores the rows: both happen, or neither';
 COMMENT ON COLUMN kafka_ledger.start_offset IS 'The oldest offset that Kafka held when the partition was first read';
 COMMENT ON COLUMN kafka_ledger.next_offset IS 'The next offset to read; this, not the consumer group''s offset, decides';

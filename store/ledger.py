@@ -37,10 +37,10 @@ WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
 """
 # Two consumers that see a new topic at the same time give it one generation.
 LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
-FIND_GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
+FIND_GENERATION: Final = "SELECT generation, table_name FROM kafka_topics WHERE topic_id = %s"
 # The next generation; after the last one, that of an older topic without rows.
 FREE_GENERATION: Final = "SELECT free_generation()"
-ADD_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (%s, %s, %s)"
+ADD_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic, table_name) VALUES (%s, %s, %s, %s)"
 OPEN_LEDGER: Final = """
 INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
 SELECT %(generation)s, opened.partition, opened.low, opened.low
@@ -60,7 +60,12 @@ WHERE generation = %(generation)s AND partition = %(partition)s AND next_offset 
 
 
 def read(
-    connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]], *, skip_expired: bool
+    connection: Connection,
+    topic: TopicIdentity,
+    log_ranges: Mapping[int, tuple[int, int]],
+    table: str,
+    *,
+    skip_expired: bool,
 ) -> tuple[int, dict[int, Position]]:
     """
     Read the position of each partition. A partition that the ledger does not know begins at the log's first offset.
@@ -69,14 +74,16 @@ def read(
         connection: Outside of a transaction.
         topic: The topic as it is now.
         log_ranges: By partition, the first offset that Kafka holds, and the offset of its next record.
+        table: Where the topic's events are stored.
         skip_expired: Skip, and count, messages that Kafka dropped unread.
     Returns:
         The topic's generation, and by partition the next offset to read and the last record that was taken.
     Raises:
         LedgerError: Kafka holds less than was read already, or dropped what was not read yet.
+        ConfigError: The topic's events are stored in another table, or there is no number left for it.
     """
     with connection.transaction():
-        generation = _generation(connection, topic)
+        generation = _generation(connection, topic, table)
         lows = [low for low, _ in log_ranges.values()]
         connection.execute(OPEN_LEDGER, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
         positions = _positions(connection, generation, list(log_ranges))
@@ -154,12 +161,12 @@ def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViola
     )
 
 
-def _generation(connection: Connection, topic: TopicIdentity) -> int:
-    if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
-        return int(found[0])
+def _generation(connection: Connection, topic: TopicIdentity, table: str) -> int:
+    if (known := _find(connection, topic, table)) is not None:
+        return known
     connection.execute(LOCK_TOPICS)
-    if (found := connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()) is not None:
-        return int(found[0])
+    if (known := _find(connection, topic, table)) is not None:
+        return known
     free = connection.execute(FREE_GENERATION).fetchone()
     if free is None or free[0] is None:
         raise ConfigError(
@@ -168,8 +175,21 @@ def _generation(connection: Connection, topic: TopicIdentity) -> int:
             hint="The generation of a deleted topic is free again when retention has dropped all its rows: shorten"
             " consumer.retention_days, or use another database.",
         )
-    connection.execute(ADD_TOPIC, (free[0], topic.topic_id, topic.name))
+    connection.execute(ADD_TOPIC, (free[0], topic.topic_id, topic.name, table))
     return int(free[0])
+
+
+def _find(connection: Connection, topic: TopicIdentity, table: str) -> int | None:
+    found = connection.execute(FIND_GENERATION, (topic.topic_id,)).fetchone()
+    if found is None:
+        return None
+    generation, stored_in = found
+    if stored_in != table:
+        raise ConfigError(
+            f"cannot store topic {topic.name} in table {table}: its events are stored in {stored_in}",
+            hint="Each event needs a topic of its own: correct kafka.topic or event.contract.",
+        )
+    return int(generation)
 
 
 def _stale(connection: Connection, batch: Batch) -> StaleOwnerError:

@@ -18,6 +18,7 @@ from psycopg import errors as pg
 
 from common.errors import OutageError
 from common.settings import Credentials, Settings
+from contracts.load import contract_of
 from store.clocks import Clocks
 from store.session import Session
 from store.steps import LOOK_EVERY_S, Done, Step, run_due
@@ -74,16 +75,22 @@ class Maintenance:
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="maintenance", daemon=True)
         self._connection = Step("connection", ROLLUP_EVERY_S, self._connect)
         every, old = STORAGE_EVERY_S, self.drop_rows
-        self.steps = [
-            Step("clock", every, self._compare_clocks),
-            Step("floor", every, self._read_floor),
+        of_heartbeats = [
             Step("coming_days", every, self.make_days),
             Step("rollups", ROLLUP_EVERY_S, self.refresh_rollups),
             Step("old_days", every, self.drop_days),
             Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days")),
+            Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
+        ]
+        of_all_events = [
             Step("old_quarantine", every, partial(old, "quarantine", DROP_REJECTED, "rejected_retention_days")),
             Step("quarantine_bytes", every, partial(self.bound_quarantine, consumer.rejected_max_bytes)),
-            Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
+        ]
+        self.steps = [
+            Step("clock", every, self._compare_clocks),
+            Step("floor", every, self._read_floor),
+            *(of_heartbeats if contract_of(settings.event).maintained else []),
+            *of_all_events,
         ]
 
     def start(self) -> None:

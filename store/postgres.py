@@ -31,6 +31,7 @@ from store.record import Rejected, judged_at_ms
 from store.row_id import pack
 from store.rows import Encode
 from store.session import Session
+from store.table import check_table
 from store.timestamps import EPOCH
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
@@ -83,8 +84,14 @@ class PostgresStore:
         """Read each partition's position, as `ledger.read`; raises `OutageError` and `ConfigError`, too."""
         return self._session.run(
             "read the ledger",
-            lambda connection: ledger.read(connection, topic, log_ranges, skip_expired=self._skip_expired),
+            lambda connection: self._positions(connection, topic, log_ranges),
         )
+
+    def _positions(
+        self, connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]]
+    ) -> tuple[int, dict[int, Position]]:
+        check_table(connection, self._contract)
+        return ledger.read(connection, topic, log_ranges, self._contract.table, skip_expired=self._skip_expired)
 
     def write(self, batch: Batch, topic: TopicIdentity, check: Check) -> list[Rejected]:
         """
@@ -104,7 +111,8 @@ class PostgresStore:
             return rejected
 
         def write(connection: Connection) -> list[Rejected]:
-            self._days.prepare(connection, batch.minutes)
+            if self._contract.maintained:
+                self._days.prepare(connection, batch.minutes)
             try:
                 try:
                     return transact(connection, self._copy_at_once)
@@ -173,7 +181,7 @@ class PostgresStore:
                     raise LedgerError(
                         f"cannot store {self._contract.table}: PostgreSQL refused {in_a_row} of"
                         f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
-                        hint="The table does not fit the data; compare it with db/schema.sql, then start again.",
+                        hint="The table does not fit the data; compare its constraints with the contract.",
                     ) from error
         return refused
 

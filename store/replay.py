@@ -1,4 +1,4 @@
-"""Validates quarantined messages again: those that the current rules accept move to `heartbeats`, each exactly once."""
+"""Validates quarantined messages again: those that the current rules accept move to their table, each exactly once."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,7 @@ FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDE
                   ELSE appended_at END AS judged_at
       FROM (SELECT id, payload, payload_length, appended_at, rejected_at FROM rejected_heartbeats
             WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
+              AND id >> 56 NOT IN (SELECT generation FROM kafka_topics WHERE table_name <> %(table)s)
               AND (%(reason)s::text IS NULL OR reason = %(reason)s)
             ORDER BY id LIMIT %(messages)s) AS found) AS numbered
 WHERE bytes - payload_length < %(bytes)s
@@ -42,7 +43,7 @@ ORDER BY id
 # Another replay may have moved them since they were judged.
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
-RELEASE: Final = "SELECT release_rejected(%s::bigint[])"
+RELEASE: Final = "SELECT release_rejected(%s::bigint[], %s)"
 NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
 # The ledger follows in the same transaction: what was rejected is stored now.
 MOVE_IN_LEDGER: Final = """
@@ -95,7 +96,9 @@ def replay(
     outcome = Outcome()
     after = -1
     try:
-        while taken := session.run("read the quarantine", partial(_take, after=after, reason=reason)):
+        while taken := session.run(
+            "read the quarantine", partial(_take, after=after, reason=reason, table=contract.table)
+        ):
             after = taken[-1].row_id
             good, kept = _judge(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
             moved, refused = session.run(
@@ -116,8 +119,8 @@ def replay(
     return outcome
 
 
-def _take(connection: Connection, after: int, reason: str | None) -> list[Taken]:
-    given = {"after": after, "reason": reason, "messages": CHUNK, "bytes": CHUNK_BYTES}
+def _take(connection: Connection, after: int, reason: str | None, table: str) -> list[Taken]:
+    given = {"after": after, "reason": reason, "table": table, "messages": CHUNK, "bytes": CHUNK_BYTES}
     # In binary, a payload takes half of the memory that its hexadecimal text takes.
     return [Taken(*row) for row in connection.execute(TAKE, given, binary=True)]
 
@@ -154,7 +157,7 @@ def _move(
                 kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
-        if connection.execute(RELEASE, (moved,)).fetchone() != (len(moved),):
+        if connection.execute(RELEASE, (moved, contract.table)).fetchone() != (len(moved),):
             raise OutageError(
                 "cannot replay the quarantine: messages vanished from it meanwhile",
                 hint="Retention dropped them at this moment; run the replay again.",

@@ -12,6 +12,7 @@ from common.development import is_exposed
 from common.settings import Credentials, Settings, load, load_credentials
 from common.telemetry import Health
 from common.topic import ensure_topic
+from contracts.load import contract_of
 from store.maintenance import Maintenance
 
 
@@ -34,6 +35,7 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
         ConfigError: The settings or the metrics port are wrong, or Kafka or PostgreSQL rejects us.
     """
     settings, credentials = load(config), load_credentials()
+    contract_of(settings.event)  # a mistake in it is told before the first connection
     stop, health = runtime.begin(service, settings.logging, settings.consumer, "consumer")
     say = structlog.get_logger().info
     say(

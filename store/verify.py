@@ -1,15 +1,17 @@
 """Checks the ledger: every offset that was passed is stored, rejected, skipped or expired, exactly once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from psycopg import Connection, IsolationLevel
+from psycopg.sql import SQL, Identifier
 
 from common.errors import NoLeaderError
 from common.settings import Credentials, Settings
 from common.topic import TopicAdmin
 from common.topic_log import TopicLog
+from contracts.load import contract_of
 from store.kafka_probe import find_replaced
 from store.position import LastRecord, Position
 from store.row_id import pack, unpack
@@ -19,17 +21,18 @@ LEDGER: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
        stored_dropped, rejected_dropped, last_offset, last_fingerprint
 FROM kafka_ledger JOIN kafka_topics USING (generation)
+WHERE table_name = %s
 ORDER BY first_seen_at, generation, partition
 """
 # Rows by the generation and partition in their ids, which shows rows stored twice and rows that were never read.
 # Not by kafka_place(), which PostgreSQL would call for each row.
-ROWS: Final = """
-SELECT count(*), count(DISTINCT id), min(id), max(id) FROM heartbeats WHERE id >= %s GROUP BY id >> 40
-"""
+ROWS: Final = SQL("SELECT count(*), count(DISTINCT id), min(id), max(id) FROM {} WHERE id >= %s GROUP BY id >> 40")
+# The quarantine is the same for all events; other tables' messages are their own consumers' business.
 REJECTED_ROWS: Final = """
-SELECT count(*), count(DISTINCT id), min(id), max(id) FROM rejected_heartbeats WHERE id >= %s GROUP BY id >> 40
+SELECT count(*), count(DISTINCT id), min(id), max(id) FROM rejected_heartbeats
+WHERE id >> 56 NOT IN (SELECT generation FROM kafka_topics WHERE table_name <> %s) GROUP BY id >> 40
 """
-IN_BOTH: Final = "SELECT count(*) FROM rejected_heartbeats JOIN heartbeats USING (id)"
+IN_BOTH: Final = SQL("SELECT count(*) FROM rejected_heartbeats JOIN {} USING (id)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +81,22 @@ LedgerKey = tuple[int, int]  # generation, partition
 Held = Mapping[LedgerKey, Rows]
 
 
-def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None) -> list[str]:
+def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None, table: str = "heartbeats") -> list[str]:
     """
     Return the faults of one partition; an empty list means that it has none.
 
     Args:
         ledger: Its row of the ledger.
-        stored: Its rows in `heartbeats`; None: not counted.
+        stored: Its rows in `table`; None: not counted.
         rejected: Its rows in `rejected_heartbeats`; None: not counted.
+        table: Where its events are stored.
     """
     faults = []
     accounted = ledger.stored + ledger.rejected + ledger.skipped + ledger.expired
     if accounted != ledger.passed:
         faults.append(f"{ledger.passed} offsets passed, {accounted} accounted for")
     for name, rows, expected in (
-        ("heartbeats", stored, ledger.stored - ledger.stored_dropped),
+        (table, stored, ledger.stored - ledger.stored_dropped),
         ("rejected_heartbeats", rejected, ledger.rejected - ledger.rejected_dropped),
     ):
         if rows is None:
@@ -131,8 +135,9 @@ def check(settings: Settings, credentials: Credentials, *, full: bool, say: Call
     Raises:
         OutageError, ConfigError: Kafka or PostgreSQL does not answer.
     """
-    figures = read_figures(settings, credentials, full=full)
-    faults = find_faults(figures)
+    table = contract_of(settings.event).table
+    figures = read_figures(settings, credentials, table, full=full)
+    faults = find_faults(figures, table)
     say("topic           partition        from          to      stored    rejected  skipped  expired   in Kafka beyond")
     for one in figures.ledger:
         current = one.topic_id == figures.topic_id
@@ -147,11 +152,11 @@ def check(settings: Settings, credentials: Credentials, *, full: bool, say: Call
     return not faults
 
 
-def read_figures(settings: Settings, credentials: Credentials, *, full: bool) -> Figures:
+def read_figures(settings: Settings, credentials: Credentials, table: str, *, full: bool) -> Figures:
     """Read all that is compared; raises as `check`."""
     session = Session(settings, credentials, "heartbeat-verify")
     try:
-        ledger, counted = session.run("read the ledger", lambda conn: _read(conn, full=full))
+        ledger, counted = session.run("read the ledger", lambda conn: _read(conn, table, full=full))
     finally:
         session.close()
     topic_id, log_ends = _log_ends(settings)
@@ -161,14 +166,14 @@ def read_figures(settings: Settings, credentials: Credentials, *, full: bool) ->
     return Figures(ledger, counted, topic_id, log_ends, replaced)
 
 
-def find_faults(figures: Figures) -> list[str]:
+def find_faults(figures: Figures, table: str) -> list[str]:
     """Return what does not add up; an empty list means that everything does."""
     faults: list[str] = []
     stored, rejected, in_both = figures.counted or ({}, {}, 0)
     for one in figures.ledger:
         key = (one.generation, one.partition)
         rows = (stored.get(key, Rows()), rejected.get(key, Rows())) if figures.counted else (None, None)
-        found = faults_of(one, *rows)
+        found = faults_of(one, rows[0], rows[1], table)
         if one.topic_id == figures.topic_id:
             if figures.log_ends.get(one.partition, 0) < one.next_offset:
                 found.append("Kafka's log ends before the ledger")
@@ -198,23 +203,23 @@ def _summary(figures: Figures, *, ok: bool) -> str:
     )
 
 
-def _read(connection: Connection, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
+def _read(connection: Connection, table: str, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
     connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one snapshot, while consumers write
     connection.read_only = True
     with connection.transaction():
         connection.execute("SET LOCAL statement_timeout = 0")
-        ledger = [LedgerRow(*row) for row in connection.execute(LEDGER)]
+        ledger = [LedgerRow(*row) for row in connection.execute(LEDGER, (table,))]
         if not full:
             return ledger, None
-        in_both = connection.execute(IN_BOTH).fetchone()
-        stored = _rows(connection, ROWS, from_generation=1)
-        rejected = _rows(connection, REJECTED_ROWS, from_generation=0)
+        in_both = connection.execute(IN_BOTH.format(Identifier(table))).fetchone()
+        stored = _rows(connection.execute(ROWS.format(Identifier(table)), (pack(1, 0, 0),)))
+        rejected = _rows(connection.execute(REJECTED_ROWS, (table,)))
         return ledger, (stored, rejected, in_both[0] if in_both else 0)
 
 
-def _rows(connection: Connection, query: str, from_generation: int) -> Held:
+def _rows(found: Iterable[tuple[int, int, int, int]]) -> Held:
     held = {}
-    for count, distinct, first_id, last_id in connection.execute(query, (pack(from_generation, 0, 0),)):
+    for count, distinct, first_id, last_id in found:
         generation, partition, first = unpack(first_id)
         held[generation, partition] = Rows(count, distinct, first, unpack(last_id)[2])
     return held

@@ -29,6 +29,8 @@
 \ir once.sql
 \set migration 0009-words-beside-the-reason.sql
 \ir once.sql
+\set migration 0010-table-of-a-topic.sql
+\ir once.sql
 
 SELECT set_config('heartbeat.unknown', coalesce((
     SELECT string_agg(name, ', ' ORDER BY number) FROM heartbeat_migrations WHERE name <> ALL (string_to_array(:'known', ' '))

@@ -112,7 +112,7 @@ def test_replay_takes_large_payloads_a_few_at_a_time(database: Database) -> None
             )
     session = Session(settings_on(database), credentials_for(database), "heartbeat-replay")
     chunks, after = [], -1
-    while taken := session.run("take", lambda conn: replay._take(conn, after, None)):  # noqa: B023, SLF001
+    while taken := session.run("take", lambda conn: replay._take(conn, after, None, "heartbeats")):  # noqa: B023, SLF001
         chunks.append(taken)
         after = taken[-1].row_id
     session.close()

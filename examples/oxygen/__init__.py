@@ -1,0 +1,1 @@
+"""A second vital sign: oxygen saturation."""

@@ -1,0 +1,144 @@
+"""Another event is a contract, a table and a setting: the same guarantees, without a line in store/ or consumer/."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+from psycopg import sql
+
+from contracts.contract import Contract
+from contracts.heartbeats import HEARTBEATS
+from examples.oxygen.contract import OXYGEN
+from examples.oxygen.producer import reading
+from local.waiting import wait_until
+from tests.conftest import StartService
+from tests.corpus.derived import Values, cases_of
+from tests.pipeline import Database, Topic
+
+pytestmark = pytest.mark.integration
+
+ROOT: Final = Path(__file__).parents[2]
+SETTING: Final = "examples.oxygen.contract:OXYGEN"
+LIMIT_LINES: Final = 60  # of contract and SQL
+
+
+@pytest.fixture
+def oxygen(database: Database) -> Database:
+    """A database with the example's table beside the heartbeats."""
+    database.query((ROOT / "examples/oxygen/oxygen.sql").read_text(encoding="utf-8"))
+    return database
+
+
+def rows(database: Database, contract: Contract) -> list[Values]:
+    names = sql.SQL(", ").join(sql.Identifier(field.name) for field in contract.columns)
+    with database.connect() as connection:
+        statement = sql.SQL("SELECT {} FROM {} ORDER BY id").format(names, sql.Identifier(contract.table))
+        return connection.execute(statement).fetchall()
+
+
+def test_contract_and_table_are_short() -> None:
+    """Whoever writes their own event reads this one first."""
+    files = [ROOT / "examples/oxygen" / name for name in ("contract.py", "oxygen.sql")]
+
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LIMIT_LINES
+
+
+def test_hostile_corpus_of_the_contract_ends_in_its_table_and_the_quarantine(
+    start: StartService, topic: Topic, oxygen: Database
+) -> None:
+    """A second event gets every check that heartbeats get: verdicts, reasons, replay, ledger."""
+    topic.create(partitions=1)
+    cases = cases_of(OXYGEN)
+    topic.send([(f"case-{number}".encode(), case.payload) for number, case in enumerate(cases)])
+    topic.send([(b"person-1", reading("person-1"))])
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: oxygen.passed() == topic.ends(1), within_s=60, what="all messages passed")
+
+    stored = rows(oxygen, OXYGEN)
+    assert stored[:-1] == [case.expected for case in cases if not isinstance(case.expected, str)]
+    assert stored[-1][0] == "person-1"
+    assert {key: (reason, payload) for reason, key, payload in oxygen.rejected()} == {
+        f"case-{number}".encode(): (case.expected, case.payload)
+        for number, case in enumerate(cases)
+        if isinstance(case.expected, str)
+    }
+    assert rows(oxygen, HEARTBEATS) == []
+
+    consumer.stop()
+    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+
+
+def test_replay_moves_what_a_wider_contract_accepts_and_nothing_of_another_event(
+    start: StartService, topic: Topic, oxygen: Database
+) -> None:
+    """One quarantine for all events: the heartbeats' replay must not store what only looks like one."""
+    ahead = b'{"person": "a", "measured_at": "2999-01-01T00:00:00Z", "percent": 97.5, "site": "ear"}'
+    topic.create(partitions=1)
+    topic.send([(b"a", ahead), (b"b", b'{"customer_id": "b"}')])
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: oxygen.passed() == topic.ends(1), within_s=60, what="all messages passed")
+    consumer.stop()
+    others = start("consumer", "replay", "--dry-run")
+
+    assert others.wait() == 0
+    assert "stay in quarantine" not in others.text()
+
+    oxygen.query("UPDATE rejected_heartbeats SET appended_at = '2998-12-31 23:59:00+00'")
+    assert start("consumer", "replay", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+    assert [(person, percent, site, bpm) for person, _, percent, site, bpm in rows(oxygen, OXYGEN)] == [
+        ("a", 97.5, "ear", None)
+    ]
+    assert [reason for reason, _, _ in oxygen.rejected()] == ["person_missing"]
+    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+    assert start("consumer", "verify", "--full").wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("ALTER TABLE oxygen ALTER percent TYPE real", "its column percent is real, not double precision"),
+        ("ALTER TABLE oxygen DROP site", "it has no column site"),
+        ("ALTER TABLE oxygen ALTER pulse_bpm SET NOT NULL", "its column pulse_bpm is NOT NULL"),
+        ("ALTER TABLE oxygen ADD more integer NOT NULL", "its column more is NOT NULL, and no field fills it"),
+    ],
+)
+def test_table_that_does_not_fit_is_told_in_one_line(
+    start: StartService, topic: Topic, oxygen: Database, statement: str, fault: str
+) -> None:
+    """Found row by row, it would be a table full of refused rows."""
+    topic.create(partitions=1)
+    oxygen.query(statement)
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+
+    assert consumer.wait() == 2
+    assert fault in consumer.text()
+    assert "HINT: " in consumer.text()
+    assert "Traceback" not in consumer.text()
+
+
+def test_table_is_waited_for(start: StartService, topic: Topic, oxygen: Database) -> None:
+    """Services start in any order, and the schema may be applied last."""
+    table = (ROOT / "examples/oxygen/oxygen.sql").read_text(encoding="utf-8")
+    oxygen.query("DROP TABLE oxygen")
+    topic.create(partitions=1)
+    topic.send([(b"person-1", reading("person-1"))])
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: "there is no table oxygen" in consumer.text(), what="the missing table is named")
+    oxygen.query(table)
+
+    wait_until(lambda: len(rows(oxygen, OXYGEN)) == 1, what="the event stored")
+
+
+def test_topic_whose_events_are_stored_elsewhere_is_refused(
+    start: StartService, topic: Topic, oxygen: Database
+) -> None:
+    """A wrong setting would quarantine every message of the other event."""
+    topic.create(partitions=1)
+    topic.send_heartbeats(10)
+    heartbeats = start("consumer")
+    wait_until(lambda: oxygen.passed() == topic.ends(1), within_s=60, what="all messages passed")
+    heartbeats.stop()
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+
+    assert consumer.wait() == 2
+    assert "its events are stored in heartbeats" in consumer.text()
