@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 SERVICES: Final = ("producer", "consumer")
 PARTS: Final = {
     "producer": ("common", "config.yml", "producer"),
-    "consumer": ("common", "config.yml", "consumer", "store"),
+    "consumer": ("common", "config.yml", "consumer", "contracts", "store"),
 }
 BASE: Final = "python:3.13-slim"
 MAX_OWN_BYTES: Final = 120_000_000
@@ -72,7 +72,17 @@ def test_dockerfile_asks_a_registry_for_the_base_only(service: str) -> None:
 
 def copy_project(folder: Path) -> None:
     """Copy what the images are built from."""
-    names = ("common", "producer", "consumer", "store", "db", "config.yml", ".dockerignore", "Dockerfile.schema")
+    names = (
+        "common",
+        "producer",
+        "consumer",
+        "contracts",
+        "store",
+        "db",
+        "config.yml",
+        ".dockerignore",
+        "Dockerfile.schema",
+    )
     for name in (
         *names,
         *(f"{kind}{s}{end}" for s in SERVICES for kind, end in (("Dockerfile.", ""), ("requirements/", ".txt"))),

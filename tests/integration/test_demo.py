@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 GONE_S = 20.0  # in which nothing may be left after a SIGKILL; it takes a second, unless a starting broker hangs (5 s)
 # Demos that start at the same moment would choose the same ports for their metrics.
 NO_METRICS = {"HEARTBEAT_PRODUCER__METRICS_PORT": "0", "HEARTBEAT_CONSUMER__METRICS_PORT": "0"}
-PARTS = ("common", "config.yml", "consumer", "db", "demo", "local", "producer", "store", ".env")
+PARTS = ("common", "config.yml", "consumer", "contracts", "db", "demo", "local", "producer", "store", ".env")
 
 
 class Demo:
