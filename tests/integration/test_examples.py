@@ -10,6 +10,8 @@ from contracts.contract import Contract
 from contracts.heartbeats import HEARTBEATS
 from examples.oxygen.contract import OXYGEN
 from examples.oxygen.producer import reading
+from examples.trades.contract import TRADES
+from examples.trades.producer import trade
 from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.corpus.derived import Values, cases_of
@@ -36,36 +38,43 @@ def rows(database: Database, contract: Contract) -> list[Values]:
         return connection.execute(statement).fetchall()
 
 
-def test_contract_and_table_are_short() -> None:
-    """Whoever writes their own event reads this one first."""
-    files = [ROOT / "examples/oxygen" / name for name in ("contract.py", "oxygen.sql")]
+@pytest.mark.parametrize("name", ["oxygen", "trades"])
+def test_contract_and_table_are_short(name: str) -> None:
+    """Whoever writes their own event reads these first."""
+    files = [ROOT / "examples" / name / file for file in ("contract.py", f"{name}.sql")]
 
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LIMIT_LINES
 
 
+@pytest.mark.parametrize(
+    ("contract", "own"), [(OXYGEN, reading("person-1")), (TRADES, trade("ABC"))], ids=["oxygen", "trades"]
+)
 def test_hostile_corpus_of_the_contract_ends_in_its_table_and_the_quarantine(
-    start: StartService, topic: Topic, oxygen: Database
+    start: StartService, topic: Topic, database: Database, contract: Contract, own: bytes
 ) -> None:
-    """A second event gets every check that heartbeats get: verdicts, reasons, replay, ledger."""
+    """Another event gets every check that heartbeats get: verdicts, reasons, ledger."""
+    name = contract.table
+    database.query((ROOT / f"examples/{name}/{name}.sql").read_text(encoding="utf-8"))
+    setting = f"examples.{name}.contract:{name.upper()}"
     topic.create(partitions=1)
-    cases = cases_of(OXYGEN)
+    cases = cases_of(contract)
     topic.send([(f"case-{number}".encode(), case.payload) for number, case in enumerate(cases)])
-    topic.send([(b"person-1", reading("person-1"))])
-    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
-    wait_until(lambda: oxygen.passed() == topic.ends(1), within_s=60, what="all messages passed")
+    topic.send([(None, own)])  # its producer's
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=setting)
+    wait_until(lambda: database.passed() == topic.ends(1), within_s=60, what="all messages passed")
 
-    stored = rows(oxygen, OXYGEN)
+    stored = rows(database, contract)
     assert stored[:-1] == [case.expected for case in cases if not isinstance(case.expected, str)]
-    assert stored[-1][0] == "person-1"
-    assert {key: (reason, payload) for reason, key, payload in oxygen.rejected()} == {
+    assert len(stored) == 1 + sum(not isinstance(case.expected, str) for case in cases)
+    assert {key: (reason, payload) for reason, key, payload in database.rejected()} == {
         f"case-{number}".encode(): (case.expected, case.payload)
         for number, case in enumerate(cases)
         if isinstance(case.expected, str)
     }
-    assert rows(oxygen, HEARTBEATS) == []
+    assert rows(database, HEARTBEATS) == []
 
     consumer.stop()
-    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=setting).wait() == 0
 
 
 def test_replay_moves_what_a_wider_contract_accepts_and_nothing_of_another_event(

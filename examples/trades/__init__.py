@@ -1,0 +1,1 @@
+"""Two time stamps, 8-byte numbers and an array."""

@@ -1,0 +1,12 @@
+-- The table of contract.py. Apply it as the owner of the tables, after db/schema.sql; any number of times.
+CREATE TABLE IF NOT EXISTS trades (
+    id          bigint      PRIMARY KEY,  -- the event's place in Kafka, see kafka_place()
+    symbol      text        NOT NULL COLLATE "C",
+    executed_at timestamptz NOT NULL,
+    settles_at  timestamptz NOT NULL,
+    price_nano  bigint      NOT NULL CHECK (price_nano >= 0),
+    quantity    bigint      NOT NULL CHECK (quantity >= 1),
+    fills       bigint[]    NOT NULL
+);
+CREATE INDEX IF NOT EXISTS trades_symbol ON trades (symbol, executed_at);
+-- With roles of their own (db/roles.sql): GRANT SELECT, INSERT ON trades TO <consumer>; GRANT SELECT ON trades TO <reader>;
