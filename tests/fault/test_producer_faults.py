@@ -67,7 +67,8 @@ def last_words(producer: Service) -> dict[str, int]:
 
 
 def said(producer: Service, words: str) -> list[str]:
-    return [event["event"] for event in producer.events() if words in event["event"]]
+    lines = [f"{event['event']} {event.get('error', '')}" for event in producer.events()]
+    return [line for line in lines if words in line]
 
 
 def test_broker_killed_again_and_again_loses_and_repeats_nothing(start: StartService, own_topic: Topic) -> None:
