@@ -32,7 +32,7 @@ class Reading:
         self._ahead = expected
 
     def take(self, records: Sequence[Record]) -> None:
-        """Take the next records. After a new hole, only note further holes."""
+        """Accept the next records. After a new hole, only note further holes."""
         following = range(self.expected, self.expected + len(records))
         if not self.suspected and [record.offset() for record in records] == list(following):  # nearly always
             self.records += records

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from contracts.contract import Contract
 from store.position import LastRecord
-from store.record import Record, Rejected, judged_at_ms
+from store.record import Record, Rejected, reference_ms
 from store.row_id import pack
 from store.validation import Columns, Decode
 
@@ -58,7 +58,7 @@ class Batch:
     row_ids: list[int]
     rejected: list[Rejected]
     minutes: set[int]  # of the events, since 1970: their rollups become outdated
-    clock_ms: int  # when it was validated, see judged_at_ms
+    clock_ms: int  # when it was validated, see reference_ms
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> Self:
@@ -111,7 +111,7 @@ def validate(
     Args:
         records: In the order of their offsets.
         decode: Validates payloads.
-        clock_ms: The consumer's clock, see judged_at_ms.
+        clock_ms: The consumer's clock, see reference_ms.
     Returns:
         The valid events by column, the records they came from, and the others.
     """
@@ -120,7 +120,7 @@ def validate(
     # What is valid by a sender's time is valid by a later one.
     if (columns := decode.all(payloads, record_ms)) is not None:
         return columns, records, []
-    appended_ms = [judged_at_ms(record, clock_ms) for record in records]
+    appended_ms = [reference_ms(record, clock_ms) for record in records]
     if appended_ms != record_ms and (columns := decode.all(payloads, appended_ms)) is not None:
         return columns, records, []
     found = list(zip(records, map(decode, payloads, appended_ms), strict=True))

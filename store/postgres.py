@@ -27,7 +27,7 @@ from store.old_rows import OldRows
 from store.position import YEAR_10000_MS, Position
 from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
 from store.reasons import Reason
-from store.record import Rejected, judged_at_ms
+from store.record import Rejected, reference_ms
 from store.row_id import pack
 from store.rows import Encode
 from store.session import Session
@@ -35,7 +35,7 @@ from store.table import check_table
 from store.timestamps import EPOCH
 
 APPLICATION_NAME: Final = "heartbeat-consumer"
-FEWEST_TO_JUDGE_BY: Final = 10  # refused rows; fewer say nothing about the schema
+FEWEST_REFUSED: Final = 10  # refused rows; fewer say nothing about the schema
 
 COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 
@@ -177,7 +177,7 @@ class PostgresStore:
                 words = f"{error.sqlstate} {one_line(error)}".replace("\0", "")
                 refused.append(Rejected(batch.records[part.start], Reason.REFUSED, detail=words))
                 in_a_row = self._refused_in_a_row + len(refused)
-                if in_a_row >= FEWEST_TO_JUDGE_BY and 2 * in_a_row > self._refused_in_a_row + allowed:
+                if in_a_row >= FEWEST_REFUSED and 2 * in_a_row > self._refused_in_a_row + allowed:
                     raise LedgerError(
                         f"cannot store {self._contract.table}: PostgreSQL refused {in_a_row} of"
                         f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
@@ -203,7 +203,7 @@ class PostgresStore:
         with connection.cursor().copy(COPY_REJECTED) as copy:
             for one in rejected:
                 record, payload, key = one.record, one.record.value(), one.record.key()
-                appended_ms = judged_at_ms(record, batch.clock_ms)
+                appended_ms = reference_ms(record, batch.clock_ms)
                 self._quarantined_bytes += min(len(payload or b""), most) + min(len(key or b""), most)
                 copy.write_row(
                     (

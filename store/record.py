@@ -16,7 +16,7 @@ class Record(Protocol):
     def timestamp(self) -> tuple[int, int]: ...  # noqa: D102
 
 
-def judged_at_ms(record: Record, clock_ms: int) -> int:
+def reference_ms(record: Record, clock_ms: int) -> int:
     """
     Return the time by which a record's timestamp counts as future, in milliseconds since 1970.
 

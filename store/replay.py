@@ -26,12 +26,13 @@ CHUNK_BYTES: Final = 16 * 1024 * 1024  # of payloads, before the last of them: b
 # One chunk at a time across all replays; locking the rows instead would ask for the right to change the quarantine.
 ONE_AT_A_TIME: Final = "SELECT rejected_turn()"
 # A payload that was cut is no longer what its sender wrote. Older versions noted a sender's time (CreateTime) as
-# appended_at, even seconds, 0 or -1. No broker gave a time before Kafka existed: judge by rejected_at, if it is later.
+# appended_at, even seconds, 0 or -1. Kafka did not exist before 2011, so such a time is not a broker's: rejected_at is
+# used instead, if it is later.
 TAKE: Final = """
-SELECT id, payload, (extract(epoch FROM judged_at) * 1000)::bigint
+SELECT id, payload, (extract(epoch FROM reference_at) * 1000)::bigint
 FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDER BY id) AS bytes,
              CASE WHEN appended_at < '2011-01-01 00:00:00+00' THEN greatest(appended_at, rejected_at)
-                  ELSE appended_at END AS judged_at
+                  ELSE appended_at END AS reference_at
       FROM (SELECT id, payload, payload_length, appended_at, rejected_at FROM rejected_heartbeats
             WHERE id > %(after)s AND payload IS NOT NULL AND length(payload) = payload_length
               AND id >> 56 NOT IN (SELECT generation FROM kafka_topics WHERE table_name <> %(table)s)
@@ -40,7 +41,7 @@ FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDE
 WHERE bytes - payload_length < %(bytes)s
 ORDER BY id
 """
-# Another replay may have moved them since they were judged.
+# Another replay may have moved them since they were validated.
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "SELECT release_rejected(%s::bigint[], %s)"
@@ -60,7 +61,7 @@ class Taken(NamedTuple):
 
     row_id: int
     payload: bytes
-    judged_at_ms: int
+    reference_ms: int
 
 
 @dataclass
@@ -100,7 +101,7 @@ def replay(
             "read the quarantine", partial(_take, after=after, reason=reason, table=contract.table)
         ):
             after = taken[-1].row_id
-            good, kept = _judge(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
+            good, kept = _validate(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
             moved, refused = session.run(
                 "replay the quarantine", partial(_move, contract=contract, good=good, dry_run=dry_run)
             )
@@ -125,11 +126,11 @@ def _take(connection: Connection, after: int, reason: str | None, table: str) ->
     return [Taken(*row) for row in connection.execute(TAKE, given, binary=True)]
 
 
-def _judge(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Event], Counter[str]]:
+def _validate(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Event], Counter[str]]:
     good: dict[int, Event] = {}
     kept: Counter[str] = Counter()
-    for row_id, payload, judged_at_ms in taken:
-        verdict = decode(payload, judged_at_ms)
+    for row_id, payload, reference_ms in taken:
+        verdict = decode(payload, reference_ms)
         if isinstance(verdict, str):
             kept[verdict] += 1
         else:
