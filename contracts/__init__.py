@@ -1,1 +1,1 @@
-"""The events as declarations: what a message must hold, and into which columns it goes."""
+"""The contracts of events: what a message must hold, and into which columns its values go."""

@@ -1,8 +1,8 @@
 """
-The kinds of fields that an event can have: declarations only. `store/kinds.py` reads and writes their values.
+The kinds of fields that an event can have, as declarations. `store/kinds.py` reads and writes their values.
 
-A field's name is its key in the JSON object and its column in the table. Without `nullable`, it must be there and not
-be null; with it, a missing field and null both become NULL.
+A field's name is its key in the JSON object and its column in the table. A field that is not `nullable` must be present
+and not null. If it is `nullable`, a missing field and null both become NULL.
 """
 
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ INTEGER_BYTES = (2, 4, 8)  # of PostgreSQL's smallint, integer and bigint
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Field:
     """
-    What every field has.
+    What all kinds of fields have.
 
     Args:
-        name: Of the JSON key and of the column.
+        name: The JSON key and the column.
         nullable: Whether it may be missing or null.
         description: For the JSON Schema, a phrase without a full stop.
     """
@@ -32,9 +32,9 @@ class Text(_Field):
     A string; `varchar` or `text`.
 
     Args:
-        min_characters, max_characters: Its length in Unicode code points; None: no limit but the event's.
-        pattern: A regular expression that the whole text matches, in the syntax that Python and JSON Schema share.
-        choices: The only texts allowed; none: any text.
+        min_characters, max_characters: Its length in Unicode code points; None: only the event's size limits it.
+        pattern: A regular expression that the whole text must match, in syntax that Python and JSON Schema share.
+        choices: The only texts allowed; empty: any text.
     """
 
     min_characters: int = 1
@@ -46,11 +46,11 @@ class Text(_Field):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Integers(_Field):
     """
-    What one whole number and several have.
+    What `Whole` and `Wholes` have.
 
     Args:
         size: Bytes of a number in the table: 2, 4 or 8.
-        minimum, maximum: The range, both included; None: as far as the column goes.
+        minimum, maximum: The range, both included; None: the column's own limit.
     """
 
     size: int = 4
@@ -76,10 +76,10 @@ class Whole(_Integers):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wholes(_Integers):
     """
-    An array of such numbers, without nulls; `smallint[]`, `integer[]` or `bigint[]`.
+    An array of whole numbers, without nulls; `smallint[]`, `integer[]` or `bigint[]`.
 
     Args:
-        max_elements: How many there may be; there may be none.
+        max_elements: The most elements; the array may be empty.
     """
 
     max_elements: int = 1000
@@ -88,10 +88,10 @@ class Wholes(_Integers):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Real(_Field):
     """
-    A number, kept as the nearest 64-bit floating point number; `double precision`.
+    A number, stored as the nearest 64-bit floating point number; `double precision`.
 
     Args:
-        minimum, maximum: The range, both included; None: as far as the column goes.
+        minimum, maximum: The range, both included; None: the column's own limit.
     """
 
     minimum: float | None = None
@@ -105,7 +105,7 @@ class Boolean(_Field):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timestamp(_Field):
-    """An RFC 3339 date-time, cut to microseconds; `timestamptz`."""
+    """An RFC 3339 date-time, truncated to microseconds; `timestamptz`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

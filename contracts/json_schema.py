@@ -1,4 +1,4 @@
-"""An event's contract as JSON Schema, for those who write its senders; `docs/` holds those of our own events."""
+"""Writes a contract as JSON Schema, for authors of producers; `docs/event.schema.json` is that of heartbeats."""
 
 from typing import Any, Final
 
@@ -6,12 +6,12 @@ from common.event import MAX_EVENT_BYTES, MAX_FUTURE, TIMESTAMP_PATTERN
 from contracts.contract import Contract, Unknown
 from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
 
-NO_NUL: Final = r"^[^\u0000]*$"  # PostgreSQL's text cannot hold it, though JSON can
+NO_NUL: Final = r"^[^\u0000]*$"  # JSON allows NUL; PostgreSQL's text does not
 UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 
 
 def json_schema(contract: Contract) -> dict[str, Any]:
-    """Describe a valid event as JSON Schema (draft 2020-12), as far as a schema can: calendar and clock it cannot."""
+    """Return the JSON Schema (draft 2020-12) of a valid event. A schema cannot check the calendar and the clock."""
     others = "kept" if contract.keep_unknown_in else contract.unknown.value
     found: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -40,7 +40,7 @@ def _property(field: AnyField, contract: Contract) -> dict[str, Any]:
 
 
 def _kind(field: AnyField) -> tuple[dict[str, Any], str]:
-    """Give what a schema says of a field, and in words what it cannot say."""
+    """Return a field's schema, and a description of what a schema cannot express."""
     found: dict[str, Any]
     beyond = ""
     match field:

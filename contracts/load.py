@@ -1,4 +1,4 @@
-"""Finds the contract that the settings name."""
+"""Loads the contract that the settings name."""
 
 from importlib import import_module
 
@@ -12,7 +12,7 @@ def contract_of(event: Event) -> Contract:
     Return the contract that `event.contract` names, such as `contracts.heartbeats:HEARTBEATS`.
 
     Raises:
-        ConfigError: There is no such module or no such contract in it, or the contract contradicts itself.
+        ConfigError: The module or the contract does not exist, or the contract contradicts itself.
     """
     module, _, name = event.contract.partition(":")
     missing: ImportError | None = None
@@ -24,5 +24,5 @@ def contract_of(event: Event) -> Contract:
         return found
     raise ConfigError(
         f"event.contract: there is no contract {name} in {module}",
-        hint="Name a module below the folder the service is started in, and a Contract in it, as config.yml does.",
+        hint="Write MODULE:NAME, as in config.yml. The module must be below the folder where the service starts.",
     ) from missing

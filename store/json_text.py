@@ -1,4 +1,4 @@
-"""JSON to the letter (RFC 8259): a payload becomes a Python object, or the reason why it is none."""
+"""Parses JSON exactly (RFC 8259): a payload becomes a Python object, or a reason for quarantine."""
 
 import json
 import re
@@ -8,11 +8,11 @@ from common.event import MAX_NESTING
 from store.reasons import FaultError, NotAnEventError, Reason
 
 LONGEST_INTEGER: Final = 20  # characters of the longest bigint
-# PostgreSQL's numeric, which jsonb keeps its numbers as. Source: its manual, "Numeric Types".
+# Of PostgreSQL's numeric, in which jsonb stores numbers. Source: PostgreSQL's manual, "Numeric Types".
 DIGITS_BEFORE_POINT: Final = 131_072
 DIGITS_AFTER_POINT: Final = 16_383
 
-# Also a string without an end: looking for one from each quote on would take quadratic time.
+# Also matches a string without an end: searching for the end from each quote would take quadratic time.
 _STRINGS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _NO_BRACKETS: Final = re.compile(r"[^][{}]+")
 _NUMBERS: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([-+]?[0-9]+))?")
@@ -22,19 +22,19 @@ _ODD: Final = re.compile(rb"\\u|[0-9][eE][-+]?[0-9]{4}")
 
 
 class Long(str):
-    """The digits of a whole number that is beyond every range; Python refuses to convert thousands of them."""
+    """The digits of a whole number outside every range. Python refuses to convert thousands of digits."""
 
     __slots__ = ()
 
 
 def read_object(payload: bytes) -> tuple[dict[str, Any], str]:
     """
-    Read a payload that must be one JSON object; of a key that is there twice, the last one counts.
+    Read a payload that must be one JSON object. If a key occurs twice, the last one counts.
 
     Returns:
         The object, and its text.
     Raises:
-        NotAnEventError: It is none.
+        NotAnEventError: It is not one.
     """
     try:
         text = payload.decode("utf-8")
@@ -68,7 +68,7 @@ def members_of(text: str) -> dict[str, str]:
 
 
 def object_of(members: dict[str, str]) -> str:
-    """Write an object whose values are given as JSON text."""
+    """Return an object as JSON, given the JSON text of each value."""
     return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in members.items()) + "}"
 
 
@@ -77,7 +77,7 @@ def check_storable(text: str) -> None:
     Refuse JSON that `jsonb` cannot hold.
 
     Raises:
-        FaultError: `characters`, a string holds NUL or half of a surrogate pair; `range`, a number is none of numeric.
+        FaultError: `characters`: a string holds NUL or a lone surrogate; `range`: a number does not fit into numeric.
     """
     if not is_unicode(text):
         raise FaultError("characters")
@@ -91,17 +91,17 @@ def check_storable(text: str) -> None:
 
 
 def is_plainly_storable(text: bytes) -> bool:
-    """Tell at once whether `check_storable` accepts this valid JSON; it may accept it as well if the answer is no."""
+    """Return True only if `check_storable` accepts this valid JSON. A quick check: False leaves the answer open."""
     return len(text) < DIGITS_AFTER_POINT // 2 and not _ODD.search(text)
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether PostgreSQL's text can hold this: no NUL, and nothing that UTF-8 cannot say."""
+    """Return whether PostgreSQL's text can hold this: no NUL, no lone surrogate."""
     return "\0" not in text and is_unicode(text)
 
 
 def is_unicode(text: str) -> bool:
-    """Tell whether no half of a surrogate pair stands alone, which JSON can say and UTF-8 cannot."""
+    """Return whether the text has no lone surrogate. JSON can write one, UTF-8 cannot encode it."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,9 +1,9 @@
 """
-How the values of each kind of field are read and written, one by one to the letter, and a whole column sooner.
+Reads and writes the values of each kind of field.
 
-There are three ways in: `read` takes a JSON value to the letter and gives the fault; `convert` and `convert_all` take
-what the quick parser has made of it, and refuse whatever `read` refuses. All give the same value.
-Over 250 lines: each kind is one class.
+`read` checks a JSON value exactly and names its fault. `convert` (one value) and `convert_all` (a column, faster) take
+what the fast parser returned, and refuse everything that `read` refuses. All return the same value.
+More than 250 lines: each kind is one class.
 """
 
 import math
@@ -28,10 +28,10 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}
 
 class Kind(ABC):
     """
-    One field's way from JSON to PostgreSQL.
+    Converts one field's values from JSON to PostgreSQL.
 
-    `parsed_as` is the type that the quick parser checks; `types` are PostgreSQL's names of the types that its column
-    may have; `code` is the struct module's letter for the values if all have the same size, else empty.
+    `parsed_as` is the type that the fast parser checks. `types` are PostgreSQL's names of the types that the column may
+    have. `code` is the struct module's letter for the values if all have the same size, else empty.
     """
 
     parsed_as: Any
@@ -39,19 +39,19 @@ class Kind(ABC):
     code: str = ""
 
     @abstractmethod
-    def read(self, found: Any) -> Any:  # noqa: ANN401 - whatever JSON can say
-        """Return the value that a JSON value stands for; FaultError if it is none of this kind."""
+    def read(self, found: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the value of a JSON value; raise FaultError if it is not valid for this kind."""
 
     @abstractmethod
     def convert(self, parsed: Any) -> Any:  # noqa: ANN401 - of the type `parsed_as`
-        """Return the value that `read` returns; FaultError if `read` refuses it, or may."""
+        """Return the value that `read` returns; raise FaultError if `read` would refuse it, or might."""
 
     def convert_all(self, parsed: list[Any]) -> list[Any]:
-        """Do the same for many."""
+        """Convert a column."""
         return list(map(self.convert, parsed))
 
     def binary_all(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return what COPY's binary format holds of them: bytes, or with a `code` what struct packs."""
+        """Return the values for COPY's binary format: bytes, or if `code` is set, what struct packs."""
         return values
 
 
@@ -66,7 +66,7 @@ class TextKind(Kind):
         self._choices = frozenset(field.choices)
         self.parsed_as = Annotated[str, Meta(min_length=field.min_characters, max_length=field.max_characters)]
 
-    def read(self, found: Any) -> str:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> str:  # noqa: ANN401 - any JSON value
         """Refuse with `not_a_string`, `characters`, `length`, `pattern` or `choice`."""
         if type(found) is not str:
             raise FaultError("not_a_string")
@@ -77,7 +77,7 @@ class TextKind(Kind):
         return self.convert(found)
 
     def convert(self, parsed: str) -> str:
-        """Refuse NUL, which PostgreSQL's text cannot hold though JSON can, and what pattern and choices refuse."""
+        """Refuse NUL, which JSON allows and PostgreSQL's text does not, and what pattern and choices refuse."""
         if "\0" in parsed:
             raise FaultError("characters")
         if self._matches and not self._matches(parsed):
@@ -87,7 +87,7 @@ class TextKind(Kind):
         return parsed
 
     def convert_all(self, parsed: list[str]) -> list[str]:
-        """Look at all of them at once."""
+        """Check the whole column at once."""
         if "\0" in "".join(parsed):
             raise FaultError("characters")
         if self._matches or self._choices:
@@ -96,7 +96,7 @@ class TextKind(Kind):
         return parsed
 
     def binary_all(self, values: Sequence[str]) -> list[bytes]:
-        """Return them in UTF-8."""
+        """Return the values in UTF-8."""
         return [value.encode() for value in values]
 
 
@@ -109,18 +109,18 @@ class WholeKind(Kind):
         self.types = (INTEGER_TYPES[field.size],)
         self.code = INTEGER_CODES[field.size]
 
-    def read(self, found: Any) -> int:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> int:  # noqa: ANN401 - any JSON value
         """Refuse with `not_an_integer` or `range`."""
         if type(found) is Long:
             raise FaultError("range")
-        if type(found) is not int:  # a boolean is an int, too, for isinstance
+        if type(found) is not int:  # isinstance would accept a boolean
             raise FaultError("not_an_integer")
         if not self._lowest <= found <= self._highest:
             raise FaultError("range")
         return found
 
     def convert(self, parsed: int) -> int:
-        """Return it, for the parser has checked everything."""
+        """Return it: the fast parser has checked everything."""
         return parsed
 
     def convert_all(self, parsed: list[int]) -> list[int]:
@@ -138,8 +138,8 @@ class WholesKind(Kind):
         self.parsed_as = Annotated[list[self._element.parsed_as], Meta(max_length=field.max_elements)]  # type: ignore[name-defined]  # made when the program runs
         self.types = (f"{self._element.types[0]}[]",)
 
-    def read(self, found: Any) -> list[int]:  # noqa: ANN401 - whatever JSON can say
-        """Refuse with `not_an_array`, `length`, and what an element is refused with."""
+    def read(self, found: Any) -> list[int]:  # noqa: ANN401 - any JSON value
+        """Refuse with `not_an_array`, `length`, or the fault of an element."""
         if type(found) is not list:
             raise FaultError("not_an_array")
         if len(found) > self._max_elements:
@@ -147,11 +147,11 @@ class WholesKind(Kind):
         return list(map(self._element.read, found))
 
     def convert(self, parsed: list[int]) -> list[int]:
-        """Return it, for the parser has checked everything."""
+        """Return it: the fast parser has checked everything."""
         return parsed
 
     def binary_all(self, values: Sequence[list[int]]) -> list[bytes]:
-        """Return dimensions, no nulls, the elements' type; length and first index; and each element after its size."""
+        """Return each array: dimensions, no nulls, element type, length, first index; then each element, sized."""
         return list(map(self._binary, values))
 
     def _binary(self, value: list[int]) -> bytes:
@@ -174,14 +174,14 @@ class RealKind(Kind):
         self._highest = math.inf if field.maximum is None else field.maximum
         self.parsed_as = Annotated[float, Meta(ge=field.minimum, le=field.maximum)]
 
-    def read(self, found: Any) -> float:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> float:  # noqa: ANN401 - any JSON value
         """Refuse with `not_a_number` or `range`."""
         if type(found) not in {int, float, Long}:
             raise FaultError("not_a_number")
         return self.convert(float(found))
 
     def convert(self, parsed: float) -> float:
-        """Refuse what is beyond every double; JSON can write it."""
+        """Refuse numbers out of range, among them those that JSON can write and a double cannot hold."""
         if not math.isfinite(parsed) or not self._lowest <= parsed <= self._highest:
             raise FaultError("range")
         return parsed
@@ -194,19 +194,19 @@ class BooleanKind(Kind):
     types = ("boolean",)
     code = "?"
 
-    def read(self, found: Any) -> bool:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> bool:  # noqa: ANN401 - any JSON value
         """Refuse with `not_a_boolean`."""
         if type(found) is not bool:
             raise FaultError("not_a_boolean")
         return found
 
     def convert(self, parsed: bool) -> bool:  # noqa: FBT001 - the value itself
-        """Return it, for the parser has checked everything."""
+        """Return it: the fast parser has checked everything."""
         return parsed
 
 
 class TimestampKind(Kind):
-    """Time stamps, as microseconds since 1970."""
+    """Timestamps, as microseconds since 1970."""
 
     parsed_as = str
     types = ("timestamp with time zone",)
@@ -215,18 +215,18 @@ class TimestampKind(Kind):
     def __init__(self) -> None:
         self._seconds = Seconds()
 
-    def read(self, found: Any) -> int:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> int:  # noqa: ANN401 - any JSON value
         """Refuse with `not_a_string`, `not_rfc3339` or `year`."""
         if type(found) is not str:
             raise FaultError("not_a_string")
         return read_time(found)
 
     def convert(self, parsed: str) -> int:
-        """Read it, soonest in our own producer's layout."""
+        """Read it; fastest in our own producer's layout."""
         return self._seconds.read(parsed)
 
     def convert_all(self, parsed: list[str]) -> list[int]:
-        """Read them, soonest if all have that layout."""
+        """Read them; fastest if all have that layout."""
         return self._seconds.read_all(parsed)
 
     def binary_all(self, values: Sequence[int]) -> list[int]:
@@ -241,7 +241,7 @@ class UuidKind(Kind):
     types = ("uuid",)
     code = "16s"
 
-    def read(self, found: Any) -> bytes:  # noqa: ANN401 - whatever JSON can say
+    def read(self, found: Any) -> bytes:  # noqa: ANN401 - any JSON value
         """Refuse with `not_a_string` or `not_a_uuid`."""
         if type(found) is not str:
             raise FaultError("not_a_string")
@@ -255,29 +255,29 @@ class UuidKind(Kind):
 
 
 class JsonKind(Kind):
-    """JSON values, as their text in UTF-8; here the values of both ways in are texts, too."""
+    """JSON values, as text in UTF-8; `read` and `convert` take text, too."""
 
     parsed_as = Raw
     types = ("jsonb",)
-    VERSION: ClassVar = b"\1"  # of jsonb's binary format, which is text
+    VERSION: ClassVar = b"\1"  # of jsonb's binary format: this byte, then text
 
     def __init__(self, field: Json) -> None:
         self._nullable = field.nullable
 
     def read(self, found: str) -> bytes | None:
-        """Refuse with `null`, `characters` or `range`; null is None where the field is nullable."""
+        """Refuse with `null`, `characters` or `range`; return None for null if the field is nullable."""
         check_storable(found)
         return self._unless_null(found.encode())
 
     def convert(self, parsed: Raw | bytes) -> bytes | None:
-        """Refuse everything that has to be looked at."""
+        """Refuse everything that `read` must decide."""
         text = bytes(parsed)
         if not is_plainly_storable(text):
             raise FaultError("characters")
         return self._unless_null(text)
 
     def binary_all(self, values: Sequence[bytes]) -> list[bytes]:
-        """Return the version, and the text."""
+        """Return each value after the version."""
         return [self.VERSION + value for value in values]
 
     def _unless_null(self, text: bytes) -> bytes | None:
@@ -289,7 +289,7 @@ class JsonKind(Kind):
 
 
 def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind
-    """Return how a field's values are read and written."""
+    """Return the reader and writer of a field's values."""
     match field:
         case Text():
             return TextKind(field)

@@ -1,5 +1,5 @@
 """
-Events in COPY's binary format, which spares PostgreSQL the reading of numbers and dates.
+Writes events in COPY's binary format, so that PostgreSQL does not parse numbers and dates.
 
 Source: PostgreSQL's manual, "COPY", "Binary Format".
 """
@@ -21,10 +21,10 @@ _length: Final = Struct(">i").pack
 
 class Encode:
     """
-    Writes a contract's rows; `columns_written` are their columns.
+    Writes a contract's rows; `columns_written` are their columns, in the order in which they are written.
 
-    Values that always have the same size come first, for one call packs them all, and with them the length of the
-    first value that has not. Each further value costs a call of its own.
+    Values of a fixed size come first: one call packs all of them, and the length of the first value of a variable size.
+    Each further value costs a call of its own.
     """
 
     def __init__(self, contract: Contract) -> None:
@@ -39,11 +39,11 @@ class Encode:
 
     def __call__(self, ids: Sequence[int], columns: Columns) -> bytes:
         """
-        Give what COPY reads.
+        Return the bytes that COPY reads.
 
         Args:
-            ids: The rows' places in Kafka, see kafka_place_id() of db/schema.sql.
-            columns: The events, in the order of the contract's columns.
+            ids: The row ids (positions in Kafka), see kafka_place_id() in db/ledger.sql.
+            columns: The events by column, in the contract's order.
         """
         head: list[Iterable[Any]] = [repeat(len(self.columns_written)), repeat(8), ids]
         for (place, kind), size in zip(self._fixed, self._sizes, strict=True):
@@ -60,7 +60,7 @@ class Encode:
 
 
 def _with_lengths(kind: Kind, column: Sequence[Any], *, nullable: bool) -> tuple[Iterable[int], Iterable[bytes]]:
-    """Give the bytes of a column's values, and before them the length of each."""
+    """Return the length of each value of a column, and the bytes of each."""
     if not nullable:
         values = kind.binary_all(column)
         return map(len, values), values

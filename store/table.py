@@ -1,4 +1,4 @@
-"""Checks that a contract's table, which a person wrote, has the columns that the contract's rows need."""
+"""Checks that the table of a contract, which was created by hand, has the columns that the contract needs."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -9,7 +9,7 @@ from common.errors import ConfigError, OutageError
 from contracts.contract import ROW_ID, Contract
 from store.kinds import kind_of
 
-# A domain is as good as the type below it; `varchar(20)` is a varchar.
+# A domain counts as its base type, and `varchar(20)` as varchar.
 COLUMNS: Final = """
 SELECT attname, format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), NULL), attnotnull,
        atthasdef OR attidentity <> ''
@@ -19,7 +19,7 @@ WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdroppe
 
 
 class Column(NamedTuple):
-    """A column as PostgreSQL's catalog has it."""
+    """A column in PostgreSQL's catalog."""
 
     type: str
     is_not_null: bool
@@ -31,36 +31,36 @@ def check_table(connection: Connection, contract: Contract) -> None:
     Compare a contract with its table.
 
     Raises:
-        ConfigError: The table does not fit.
-        OutageError: There is no such table yet.
+        ConfigError: The table does not fit the contract.
+        OutageError: The table does not exist yet.
     """
     found = {name: Column(*rest) for name, *rest in connection.execute(COLUMNS, (contract.table,))}
     if not found:
         raise OutageError(
             f"cannot store events: there is no table {contract.table}",
-            hint="As the owner of the tables, apply db/schema.sql and the event's own SQL file; the consumer goes on by"
-            " itself.",
+            hint="As the owner of the tables, apply db/schema.sql and the event's own SQL file. The consumer then"
+            " continues.",
         )
     if misfits := misfits_of(contract, found):
         raise ConfigError(
             f"cannot store events in table {contract.table}: {'; '.join(misfits)}",
-            hint="Change the table or the contract, so that each field has a column of its kind, then start again.",
+            hint="Change the table or the contract, so that each field has a column of its type, then start again.",
         )
 
 
 def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:
-    """Say what does not fit, a phrase a fault."""
+    """Return each difference as a phrase."""
     wanted: dict[str, tuple[tuple[str, ...], bool]] = {ROW_ID: (("bigint",), False)}
     wanted |= {field.name: (kind_of(field).types, field.nullable) for field in contract.columns}
     misfits = []
     for name, (types, nullable) in wanted.items():
         if (column := columns.get(name)) is None:
-            misfits.append(f"it has no column {name}")
+            misfits.append(f"column {name} is missing")
         elif column.type not in types:
-            misfits.append(f"its column {name} is {column.type}, not {' or '.join(types)}")
+            misfits.append(f"column {name} is {column.type}, not {' or '.join(types)}")
         elif nullable and column.is_not_null:
-            misfits.append(f"its column {name} is NOT NULL, and the field may be missing")
+            misfits.append(f"column {name} is NOT NULL, but the field may be missing")
     for name, column in columns.items():
         if name not in wanted and column.is_not_null and not column.has_default:
-            misfits.append(f"its column {name} is NOT NULL, and no field fills it")
+            misfits.append(f"column {name} is NOT NULL, but no field fills it")
     return misfits

@@ -1,4 +1,4 @@
-"""RFC 3339 date-times become microseconds."""
+"""Converts RFC 3339 date-times to microseconds."""
 
 import re
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ _LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 
 
 class Seconds(dict[str, int]):
-    """Reads date-times sooner than `read_time`, as it keeps the latest seconds by their text, `2026-11-22T09:00:00`."""
+    """Reads date-times faster than `read_time`: it keeps the latest seconds by their text, `2026-11-22T09:00:00`."""
 
     def read(self, text: str) -> int:
-        """Read an RFC 3339 date-time as `read_time` does, sooner if it is one in UTC with a fraction."""
+        """Read an RFC 3339 date-time as `read_time` does; faster if it is in UTC and has a fraction."""
         fraction = text[DOT + 1 : -1]
         if text[DOT : DOT + 1] == "." and text[-1] == "Z" and fraction.isascii() and fraction.isdigit():
             return self[text[:DOT]] + int(fraction[:DIGITS].ljust(DIGITS, "0"))
         return read_time(text)
 
     def read_all(self, texts: Sequence[str]) -> list[int]:
-        """Read date-times as `read_time` does, soonest if all have the layout `2026-11-22T09:00:00.123456Z`."""
+        """Read date-times as `read_time` does; fastest if all have the layout `2026-11-22T09:00:00.123456Z`."""
         joined, count = "".join(texts), len(texts)
         if (
             joined.isascii()  # other scripts have digits, too

@@ -1,9 +1,9 @@
 """
-Bytes become an event of a contract, or the reason why they are not one; the same function for every engine.
+Validates payloads: bytes become an event of a contract, or a reason for quarantine. Both engines use it.
 
-Nearly every payload is good, so it takes a short way: one pass of msgspec's parser, which accepts nothing that the
-contract refuses. What it refuses is looked at again, slowly and exactly, to give the right reason; and to accept what a
-quick parser refuses although the contract does not, such as a lone surrogate in a field that nobody reads.
+Nearly every payload is valid, so msgspec's fast parser comes first. It accepts nothing that the contract refuses. What
+it refuses is parsed again, slowly and exactly, for two purposes: to find the right reason, and to accept valid events
+that the fast parser rejects, for example a lone surrogate in a field that the contract ignores.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ _MISSING: Final = object()
 
 class Decode:
     """
-    Judges payloads; used by one thread at a time.
+    Validates payloads; used by one thread at a time.
 
     Args:
         contract: What a payload must be.
@@ -48,14 +48,14 @@ class Decode:
 
     def __call__(self, payload: bytes | None, appended_ms: int) -> Event | str:
         """
-        Judge one payload.
+        Validate one payload.
 
         Args:
-            payload: As it came; None for a tombstone.
-            appended_ms: The record's time, in milliseconds since 1970; see `store.batch.judged_at_ms`.
+            payload: The message's value, unchanged; None for a tombstone.
+            appended_ms: The record's time, in milliseconds since 1970; see `store.record.reference_ms`.
         Returns:
-            An event or the reason why it is none. Nothing is raised, and the verdict depends on the arguments
-            alone, so a record that is read again gets the same one.
+            The event, or the reason for quarantine. Nothing is raised. The result depends only on the arguments, so a
+            record that is read again gets the same one.
         """
         if payload is None:
             return Reason.TOMBSTONE
@@ -71,9 +71,9 @@ class Decode:
 
     def all(self, payloads: Sequence[bytes | None], appended_ms: Sequence[int]) -> Columns | None:
         """
-        Judge many payloads sooner; None where one of them has to be looked at by itself.
+        Validate many payloads at once, which is faster. Return None if one of them must be validated alone.
 
-        Each is parsed alone. Only what must hold for every single one is asked of all of them at once.
+        Each is parsed alone. Only the checks that every payload must pass are made on all of them together.
         """
         given = [payload for payload in payloads if payload is not None]
         longest = max(map(len, given), default=0)
@@ -93,15 +93,15 @@ class Decode:
         return None if is_future else columns
 
     def columns_of(self, events: Sequence[Event]) -> Columns:
-        """Give the columns of single events."""
+        """Return events by column."""
         return [[event[place] for event in events] for place in range(len(self.contract.columns))]
 
     def read_exactly(self, payload: bytes) -> Event:
         """
-        Read a payload by the letter of the contract, but for how far its time may be ahead.
+        Read a payload exactly as the contract says, without the check for a time in the future.
 
         Raises:
-            NotAnEventError: It is none; of several faults, the one of the contract's first field.
+            NotAnEventError: It is not valid. Of several faults, the first in the order of the contract's fields counts.
         """
         found, text = read_object(payload)
         texts = members_of(text) if self._needs_texts else {}
@@ -130,11 +130,11 @@ class _Field:
 
     def __init__(self, field: AnyField) -> None:
         self.name, self.nullable, self.kind = field.name, field.nullable, kind_of(field)
-        self.parsed = attrgetter(field.name)  # of what the parser has made of an event
+        self.parsed = attrgetter(field.name)  # from a parsed event
         self.convert: Callable[[Any], Any] = self._convert_if_given if field.nullable else self.kind.convert
 
-    def read(self, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the kind knows
-        """Read its value from an object; NotAnEventError if it has none that is valid."""
+    def read(self, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the kind's own type
+        """Read the field's value from an object; raise NotAnEventError if it is missing or invalid."""
         value = found.get(self.name, _MISSING)
         if self.nullable and (value is None or value is _MISSING):
             return None
@@ -146,13 +146,13 @@ class _Field:
             raise NotAnEventError(f"{self.name}_{error.fault}") from None
 
     def convert_all(self, parsed: list[Any]) -> list[Any]:
-        """Convert a column of what the parser has made."""
+        """Convert a column of parsed values."""
         if not self.nullable:
             return self.kind.convert_all(parsed)
         given = iter(self.kind.convert_all([value for value in parsed if value is not None]))
         return [None if value is None else next(given) for value in parsed]
 
-    def _convert_if_given(self, parsed: Any) -> Any:  # noqa: ANN401 - the kind knows
+    def _convert_if_given(self, parsed: Any) -> Any:  # noqa: ANN401 - the kind's own type
         return None if parsed is None else self.kind.convert(parsed)
 
 
@@ -165,12 +165,12 @@ class _Others:
         self._parse = Decoder(dict[str, Raw]).decode
 
     def read(self, texts: Mapping[str, str]) -> bytes:
-        """Collect them to the letter, given the text of each value."""
+        """Return them as an object, given the exact text of each value."""
         found: bytes = self._column.read({self._column.name: self._object(texts)})
         return found
 
     def convert(self, payload: bytes) -> bytes:
-        """Collect them by the parser; FaultError if they have to be looked at."""
+        """Return them as an object, by the fast parser; raise FaultError if `read` must decide."""
         texts = {key: bytes(value).decode() for key, value in self._parse(payload).items()}
         found: bytes = self._column.convert(self._object(texts).encode())
         return found
@@ -180,13 +180,13 @@ class _Others:
 
 
 def _parsed_as(contract: Contract, fields: Sequence[_Field]) -> type[Struct]:
-    """Make the type that the parser checks an event with."""
+    """Return the type against which the fast parser checks an event."""
     types: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     for field in fields:
         kind = field.kind
         if not field.nullable:
             types.append((field.name, kind.parsed_as))
-        else:  # Raw holds a null by itself
+        else:  # Raw can hold a null itself
             types.append((field.name, kind.parsed_as if isinstance(kind, JsonKind) else kind.parsed_as | None, None))
     is_closed = contract.unknown is Unknown.REFUSED
     return defstruct("Event", types, kw_only=True, gc=False, forbid_unknown_fields=is_closed)
@@ -194,9 +194,9 @@ def _parsed_as(contract: Contract, fields: Sequence[_Field]) -> type[Struct]:
 
 def _is_for_parser(payload: bytes) -> bool:
     """
-    Return whether the parser can be believed when it accepts this.
+    Return whether the fast parser's acceptance of this payload is reliable.
 
-    It neither looks at the UTF-8 of what it skips nor at how deep that is nested, at most one level a byte.
+    In values that it skips, it checks neither UTF-8 nor the depth of nesting. Depth is at most one level a byte.
     """
     if len(payload) <= MAX_NESTING and payload.isascii():
         return True

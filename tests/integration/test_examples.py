@@ -105,10 +105,10 @@ def test_replay_moves_what_a_wider_contract_accepts_and_nothing_of_another_event
 @pytest.mark.parametrize(
     ("statement", "fault"),
     [
-        ("ALTER TABLE oxygen ALTER percent TYPE real", "its column percent is real, not double precision"),
-        ("ALTER TABLE oxygen DROP site", "it has no column site"),
-        ("ALTER TABLE oxygen ALTER pulse_bpm SET NOT NULL", "its column pulse_bpm is NOT NULL"),
-        ("ALTER TABLE oxygen ADD more integer NOT NULL", "its column more is NOT NULL, and no field fills it"),
+        ("ALTER TABLE oxygen ALTER percent TYPE real", "column percent is real, not double precision"),
+        ("ALTER TABLE oxygen DROP site", "column site is missing"),
+        ("ALTER TABLE oxygen ALTER pulse_bpm SET NOT NULL", "column pulse_bpm is NOT NULL"),
+        ("ALTER TABLE oxygen ADD more integer NOT NULL", "column more is NOT NULL, but no field fills it"),
     ],
 )
 def test_table_that_does_not_fit_is_told_in_one_line(
