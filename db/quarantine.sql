@@ -66,7 +66,7 @@ REVOKE EXECUTE ON FUNCTION bound_rejected FROM PUBLIC;
 COMMENT ON FUNCTION bound_rejected IS 'Deletes the oldest quarantined messages beyond so many bytes, counted in kafka_ledger.rejected_dropped; returns how many';
 
 -- A replay may take a message out of the quarantine only once its event is stored. Only the owner can make tables in this
--- schema, so nobody else decides what counts as stored.
+-- schema, so no other role decides what counts as stored.
 DROP FUNCTION IF EXISTS release_rejected(bigint[]);
 CREATE OR REPLACE FUNCTION release_rejected(ids bigint[], table_name text DEFAULT 'heartbeats') RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT

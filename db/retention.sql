@@ -191,7 +191,7 @@ BEGIN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
-COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session has the turn';
+COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session holds the lock of maintenance';
 
 CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT

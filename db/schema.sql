@@ -193,7 +193,7 @@ COMMIT;
 
 -- Each in a transaction of its own: one that locked several tables could deadlock with maintenance.
 COMMENT ON TABLE heartbeats IS 'One row per heartbeat event, each exactly once; partitioned by UTC day';
-COMMENT ON COLUMN heartbeats.id IS 'The event''s place in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
+COMMENT ON COLUMN heartbeats.id IS 'The event''s position in Kafka (see kafka_place); counts up from 1 for rows inserted by hand';
 COMMENT ON COLUMN heartbeats.customer_id IS 'Customer, 1 to 64 characters, e.g. CUST-000001';
 COMMENT ON COLUMN heartbeats."timestamp" IS 'When the heart rate was taken, by the sender''s clock';
 COMMENT ON COLUMN heartbeats.heart_rate IS 'Beats per minute, 1 to 300';

@@ -1,6 +1,6 @@
 -- The table of contract.py. Apply it as the owner of the tables, after db/schema.sql; any number of times.
 CREATE TABLE IF NOT EXISTS oxygen (
-    id          bigint           PRIMARY KEY,  -- the event's place in Kafka, see kafka_place()
+    id          bigint           PRIMARY KEY,  -- the event's position in Kafka, see kafka_place()
     person      varchar          NOT NULL COLLATE "C",
     measured_at timestamptz      NOT NULL,
     percent     double precision NOT NULL CHECK (percent BETWEEN 0 AND 100),

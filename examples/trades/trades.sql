@@ -1,6 +1,6 @@
 -- The table of contract.py. Apply it as the owner of the tables, after db/schema.sql; any number of times.
 CREATE TABLE IF NOT EXISTS trades (
-    id          bigint      PRIMARY KEY,  -- the event's place in Kafka, see kafka_place()
+    id          bigint      PRIMARY KEY,  -- the event's position in Kafka, see kafka_place()
     symbol      text        NOT NULL COLLATE "C",
     executed_at timestamptz NOT NULL,
     settles_at  timestamptz NOT NULL,
