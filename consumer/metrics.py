@@ -1,4 +1,4 @@
-"""The metrics of the plain consumer alone; `store/metrics.py` has those that each engine has."""
+"""Metrics that only the plain consumer has; `store/metrics.py` has those of both engines."""
 
 from prometheus_client import Counter, Histogram
 

@@ -62,7 +62,7 @@ class HeartRates:
         self._bpm = _bpm_of_cells(levels if customers < MANY else _level((np.arange(MANY) + 0.5) / MANY))
 
     def read(self, first: int, last: int) -> npt.NDArray[np.int16]:
-        """Take the next reading of the customers `first` to `last` (exclusive): beats per minute."""
+        """Return the next reading of the customers `first` to `last` (exclusive), in beats per minute."""
         drifts = self._drifts[:, first:last]
         drifts *= self._kept
         drifts += self._draw(last - first) * self._fresh

@@ -63,7 +63,7 @@ class KafkaSender:
 
     @property
     def in_flight(self) -> int:
-        """Messages that are neither acknowledged nor given up."""
+        """Messages that are neither acknowledged nor counted as undelivered."""
         return self._accepted - self._failed - self.delivered + len(self._waiting)
 
     @property

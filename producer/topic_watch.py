@@ -54,7 +54,7 @@ class TopicWatch:
             state = ensure_topic(self._kafka, self._stop, self._state)
             if state is None:
                 return
-            # Partitions that were added are found by the client itself; a new one would give up what is on its way.
+            # Partitions that were added are found by the client itself; a new client would drop messages in flight.
             is_another = self._state is None or state.topic_id != self._state.topic_id
             self._state = state
             if is_another:

@@ -157,7 +157,7 @@ class Stream:
                 self._query.stop()
 
     def _catch_up(self, store: PostgresStore, partitions: Sequence[int]) -> None:
-        """Take the ledger's positions, after another engine has advanced them."""
+        """Adopt the ledger's positions, after another engine has advanced them."""
         _, positions = store.positions(self._job.topic, dict.fromkeys(partitions, ANYWHERE))
         for partition, at in positions.items():
             if at.next_offset < self.positions[partition]:

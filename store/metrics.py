@@ -1,8 +1,8 @@
-"""The metrics of every engine that stores heartbeats."""
+"""The metrics of both engines."""
 
 from prometheus_client import Counter, Gauge
 
-STORED = Counter("heartbeat_consumer_stored_total", "Heartbeats committed to PostgreSQL.")
+STORED = Counter("heartbeat_consumer_stored_total", "Events committed to PostgreSQL.")
 REJECTED = Counter("heartbeat_consumer_rejected_total", "Messages quarantined, by reason.", ["reason"])
 LAG = Gauge(
     "heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored; NaN: unknown."
