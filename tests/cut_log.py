@@ -13,7 +13,7 @@ def keep_copy(server: KafkaServer) -> None:
 
 
 def restore_copy(server: KafkaServer) -> None:
-    """Give the broker its older data: what came since is gone."""
+    """Replace the broker's data by older data: newer messages are gone."""
     server.stop()
     shutil.rmtree(server.data_dir / "logs")
     shutil.move(server.data_dir.with_name("copy") / "logs", server.data_dir / "logs")

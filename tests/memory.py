@@ -35,7 +35,7 @@ class MemoryTopic:
         return cls(topic_id, {p: [MemoryRecord(p, offset) for offset in range(messages)] for p in range(partitions)})
 
     def record_ids(self, generation: int = 1) -> list[RecordId]:
-        """Give where the messages stand: the rows that are due."""
+        """Return where the messages stand: the rows that are due."""
         return [(generation, p, r.offset()) for p, records in self.partitions.items() for r in records]
 
 
@@ -165,7 +165,7 @@ class MemorySource:
             self.unstarted.add(partition)
 
     def revoke(self, partitions: Iterable[int]) -> None:
-        """Give partitions up after the loop was asked to finish with them."""
+        """Revoke partitions after the loop was asked to finish with them."""
         self._before_revoke()
         self.lose(partitions)
 

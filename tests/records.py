@@ -19,21 +19,21 @@ class MemoryRecord:
     timestamp_type: int = LOG_APPEND_TIME
 
     def partition(self) -> int:
-        """Give the partition it stands in."""
+        """Return the partition it stands in."""
         return self.partition_number
 
     def offset(self) -> int:
-        """Give its offset."""
+        """Return its offset."""
         return self.place
 
     def key(self) -> bytes | None:
-        """Give its key."""
+        """Return its key."""
         return b"CUST-000001"
 
     def value(self) -> bytes | None:
-        """Give its payload, None for a tombstone."""
+        """Return its payload, None for a tombstone."""
         return self.payload
 
     def timestamp(self) -> tuple[int, int]:
-        """Give the kind of its time (2: the broker's) and the milliseconds since 1970."""
+        """Return the kind of its time (2: the broker's) and the milliseconds since 1970."""
         return self.timestamp_type, self.appended_ms

@@ -27,7 +27,7 @@ class Roles:
 
     @property
     def as_consumer(self) -> dict[str, str]:
-        """Give the environment of a consumer with the rights that it has in compose."""
+        """Return the environment of a consumer with the rights that it has in compose."""
         return {"POSTGRESQL_USERNAME": self.consumer, "POSTGRESQL_PASSWORD": PASSWORD}
 
     def connect(self, role: str) -> psycopg.Connection:

@@ -53,7 +53,7 @@ def read_topic(topic: Topic, partitions: int = 6) -> list[Sent]:
 
 
 def by_customer(records: list[Sent]) -> dict[str, list[datetime]]:
-    """Give each customer's timestamps, in the order in which the topic has them."""
+    """Return each customer's timestamps, in the order in which the topic has them."""
     found: defaultdict[str, list[datetime]] = defaultdict(list)
     for record in records:
         found[record.customer_id].append(record.timestamp)

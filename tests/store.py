@@ -14,7 +14,7 @@ Store = TypeVar("Store", bound=PostgresStore)
 
 
 def settings_on(database: Database, consumer: Consumer | None = None) -> Settings:
-    """Give settings whose PostgreSQL is the test's; no variable and no .env has a say."""
+    """Return settings whose PostgreSQL is the test's; no variable and no .env has a say."""
     server = database.server
     return Settings().model_copy(
         update={"postgresql": PostgreSQL(host=server.host, port=server.port), "consumer": consumer or Consumer()}
@@ -22,7 +22,7 @@ def settings_on(database: Database, consumer: Consumer | None = None) -> Setting
 
 
 def credentials_for(database: Database, role: tuple[str, str] | None = None) -> Credentials:
-    """Give credentials for the test's database: a role's name and password, or the superuser's."""
+    """Return credentials for the test's database: a role's name and password, or the superuser's."""
     name, password = role or (database.server.superuser, database.server.password)
     return Credentials.model_construct(username=name, password=SecretStr(password), database=database.name)
 

@@ -38,7 +38,7 @@ class Case:
 
     @property
     def holds_on_any_broker(self) -> bool:
-        """Tell whether the verdict is the same at every time since `USUAL_MS`: such a case can be sent for real."""
+        """Return whether the verdict is the same at every time since `USUAL_MS`: such a case can be sent for real."""
         return self.appended_ms == USUAL_MS
 
 
@@ -50,12 +50,12 @@ def event(
 
 
 def row(customer_id: str = CUSTOMER, instant: datetime = INSTANT, heart_rate: int = RATE) -> Row:
-    """Give the row that an event becomes."""
+    """Return the row that an event becomes."""
     return customer_id, instant, heart_rate
 
 
 def read_back(decoded: Event | str) -> Row | str:
-    """Give what was decoded in the words of a case."""
+    """Return what was decoded in the words of a case."""
     if isinstance(decoded, str):
         return decoded
     customer_id, time_us, heart_rate = decoded

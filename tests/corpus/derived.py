@@ -33,7 +33,7 @@ def write(texts: dict[str, str], also: str = "") -> bytes:
 
 
 def values_of(contract: Contract, event: Event) -> Values:
-    """Give an event's values as psycopg reads them back."""
+    """Return an event's values as psycopg reads them back."""
     return tuple(
         value if value is None else _value_of(field, value)
         for field, value in zip(contract.columns, event, strict=True)

@@ -22,7 +22,7 @@ INSTANTS: Final = st.datetimes(  # a day from either end, so that any zone can s
 
 
 def json_of(characters: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
-    """Give JSON values with strings of these characters, and numbers of any size."""
+    """Return JSON values with strings of these characters, and numbers of any size."""
     plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     return st.recursive(
         plain | st.text(characters),
@@ -66,7 +66,7 @@ def written(draw: Draw, contract: Contract, values: Values) -> bytes:
 
 
 def values_of(contract: Contract) -> st.SearchStrategy[Values]:
-    """Give the values of valid events, as psycopg would read them."""
+    """Return the values of valid events, as psycopg would read them."""
     return st.tuples(*(_values(field) | st.none() if field.nullable else _values(field) for field in contract.fields))
 
 

@@ -49,7 +49,7 @@ def docker(*arguments: str, environment: Mapping[str, str] | None = None, folder
 
 
 def resolve_file(folder: Path = ROOT, /, **environment: str) -> dict[str, Any]:
-    """Give the file as compose understands it in a fresh clone, with only these variables set."""
+    """Return the file as compose understands it in a fresh clone, with only these variables set."""
     own = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "DOCKER_HOST"}}
     said = docker("compose", "config", "--format", "json", environment=own | environment, folder=folder)
     resolved: dict[str, Any] = json.loads(said)
@@ -57,13 +57,13 @@ def resolve_file(folder: Path = ROOT, /, **environment: str) -> dict[str, Any]:
 
 
 def resolve(**environment: str) -> Resolved:
-    """Give every service as compose understands it in a fresh clone, with only these variables set."""
+    """Return every service as compose understands it in a fresh clone, with only these variables set."""
     services: Resolved = resolve_file(**environment)["services"]
     return services
 
 
 def stack_environment() -> dict[str, str]:
-    """Give a stack its name, free ports, and passwords that would show any mistake in quoting."""
+    """Return a stack's environment: a name, free ports, and passwords that would show any mistake in quoting."""
     kafka, postgresql, kafka_ui, grafana = map(str, free_ports(4))
     return {
         "COMPOSE_PROJECT_NAME": f"heartbeat-e2e-{uuid.uuid4().hex[:8]}",
@@ -110,13 +110,13 @@ class Stack:
         return self.run_in("consumer", "python", "-m", "consumer", "verify", "--full").splitlines()[-1]
 
     def events(self, service: str, name: str) -> list[dict[str, Any]]:
-        """Give the events of this name that a service has logged."""
+        """Return the events of this name that a service has logged."""
         lines = self.compose("logs", "--no-log-prefix", service).splitlines()
         events = [json.loads(line[line.index("{") :]) for line in lines if line.endswith("}")]  # behind an escape
         return [event for event in events if event["event"] == name]
 
     def containers(self, service: str) -> list[str]:
-        """Give the ids of a service's containers."""
+        """Return the ids of a service's containers."""
         return self.compose("ps", "--quiet", service).split()
 
     def health(self, service: str) -> str:
@@ -147,12 +147,12 @@ class Stack:
         return int(self.query("SELECT count(*) FROM heartbeats")[0][0])
 
     def newest(self) -> datetime | None:
-        """Give the newest heartbeat's timestamp."""
+        """Return the newest heartbeat's timestamp."""
         newest: datetime | None = self.query('SELECT max("timestamp") FROM heartbeats')[0][0]
         return newest
 
     def bootstrap_servers(self) -> str:
-        """Give the address that a person uses outside of compose."""
+        """Return the address that a person uses outside of compose."""
         return f"localhost:{os.environ['KAFKA_PORT']}"
 
     def kafka_records(self) -> int:

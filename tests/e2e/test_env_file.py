@@ -19,7 +19,7 @@ SIGNS: Final = [*"ab$'\"\\ #{}=`:!%~\t\u00a0é", "ab", "\\n", " #"]
 
 
 def compose_reads(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Give what compose hands on to a container from the folder's `.env`."""
+    """Return what compose hands on to a container from the folder's `.env`."""
     wanted = "".join(f"      {name}: ${{{name}}}\n" for name in names)
     (folder / "compose.yml").write_text(f"services:\n  one:\n    image: none\n    environment:\n{wanted}")
     text = docker("compose", "--project-directory", str(folder), "-f", str(folder / "compose.yml"), "config",

@@ -94,7 +94,7 @@ def copy_project(folder: Path) -> None:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Iterator[Callable[[str], list[str]]]:
-    """Give a function that builds a service from a copy of the project, and says the image's layers."""
+    """Return a function that builds a service from a copy of the project, and says the image's layers."""
     copy_project(tmp_path)
     tags: list[str] = []
 

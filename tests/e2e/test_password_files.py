@@ -24,7 +24,7 @@ PASSWORDS = {
 
 @pytest.fixture
 def compose(tmp_path: Path) -> Iterator[Compose]:
-    """Give `docker compose --env-file`, with a copy of .env whose passwords are placeholders, under another name."""
+    """Return `docker compose --env-file`, with a copy of .env whose passwords are placeholders, under another name."""
     for name, password in PASSWORDS.items():
         (tmp_path / name).write_text(f"{password}\n")
     lines = (ROOT / ".env").read_text(encoding="utf-8").splitlines()

@@ -39,7 +39,7 @@ class Secured:
     tls_port: int
 
     def options(self, protocol: str, *, password: str = SECRET, mechanism: str = "PLAIN", ca: str = "other") -> str:
-        """Give librdkafka's options as a setting."""
+        """Return librdkafka's options as a setting."""
         login = {"sasl.mechanism": mechanism, "sasl.username": "alice", "sasl.password": password}
         options: dict[str, dict[str, str]] = {
             "plaintext": {},

@@ -34,7 +34,7 @@ ALICE: Final = {
 
 
 def right(kind: ResourceType, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
-    """Give a right on everything of a kind, or its denial."""
+    """Return the rule that grants a right on everything of a kind, or its denial."""
     return AclBinding(kind, "*", ResourcePatternType.LITERAL, "User:alice", "*", operation, permission)
 
 

@@ -16,7 +16,7 @@ def read(dashboard: str) -> dict[str, Any]:
 
 
 def targets(dashboard: str) -> Iterator[tuple[dict[str, Any], str]]:
-    """Give every query of a dashboard: its panel and its SQL."""
+    """Return every query of a dashboard: its panel and its SQL."""
     for panel in read(dashboard)["panels"]:
         for target in panel["targets"]:
             yield panel, target["rawSql"]

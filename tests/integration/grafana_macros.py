@@ -28,7 +28,7 @@ class View:
 
 def expand(sql: str, view: View) -> str:
     """
-    Give the SQL that arrives at PostgreSQL.
+    Return the SQL that arrives at PostgreSQL.
 
     Raises:
         ValueError: Grafana does not know a macro, which it reports in the panel.

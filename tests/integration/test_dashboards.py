@@ -28,14 +28,14 @@ Rows = list[tuple[Any, ...]]
 
 
 def targets() -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Give every query of both dashboards: its name for people, its panel, its SQL."""
+    """Return every query of both dashboards: its name for people, its panel, its SQL."""
     for dashboard in DASHBOARDS:
         for panel, sql in dashboard_queries.targets(dashboard):
             yield f"{dashboard}: {panel['title']}", panel, sql
 
 
 def sql_of(title: str) -> str:
-    """Give a panel's SQL, the first if there are several."""
+    """Return a panel's SQL, the first if there are several."""
     return next(sql for _, panel, sql in targets() if panel["title"] == title)
 
 

@@ -49,11 +49,11 @@ class Demo:
             os.killpg(self.process.pid, number)
 
     def running(self) -> list[psutil.Process]:
-        """Give every process that works in the copy or on its data."""
+        """Return every process that works in the copy or on its data."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def find(self, words: str) -> psutil.Process | None:
-        """Give the service or server whose command has these words."""
+        """Return the service or server whose command has these words."""
         for process in self.running():
             with contextlib.suppress(psutil.Error):  # it has ended since
                 command = " ".join(process.cmdline())
@@ -88,7 +88,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def demo(folder: Path) -> Iterator[Callable[..., tuple[Demo, Path]]]:
-    """Give a function that starts the demo; its output goes to the file returned."""
+    """Return a function that starts the demo; its output goes to the file returned."""
     runs: list[Demo] = []
 
     def start(**environment: str) -> tuple[Demo, Path]:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.integration
 
 
 def first_offset(topic: Topic) -> int:
-    """Give the offset of the first record that Kafka still holds."""
+    """Return the offset of the first record that Kafka still holds."""
     client = Consumer({"bootstrap.servers": topic.server.bootstrap_servers, "group.id": "tests"})
     client.assign([TopicPartition(topic.name, 0, 0)])
     (message,) = client.consume(1, 10)

@@ -44,7 +44,7 @@ def send(server: KafkaServer, topic: str, values: list[bytes]) -> None:
 
 
 def read(server: KafkaServer, topic: str, count: int) -> list[bytes]:
-    """Give the first messages of a topic."""
+    """Return the first messages of a topic."""
     consumer = Consumer(
         {"bootstrap.servers": server.bootstrap_servers, "group.id": "test", "enable.auto.commit": False}
     )

@@ -33,7 +33,7 @@ with PostgresServer(Path(sys.argv[1]) / "postgres") as postgres, KafkaServer(Pat
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Give a function that starts `PARENT`, in a session of its own."""
+    """Return a function that starts `PARENT`, in a session of its own."""
     parents = []
 
     def start() -> subprocess.Popen[str]:

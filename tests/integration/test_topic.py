@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 
 def partitions(kafka: Kafka) -> int:
-    """Give how many partitions the topic has; 0: there is none."""
+    """Return how many partitions the topic has; 0: there is none."""
     state = TopicAdmin(kafka).look()
     return state.partitions if state else 0
 

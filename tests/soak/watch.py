@@ -61,7 +61,7 @@ class Watch:
         return sum(self._ends.values()) - sum(self.passed.values())
 
     def all_advanced_since(self, moment: float) -> bool:
-        """Tell whether every partition has stored something since."""
+        """Return whether every partition has stored something since."""
         return all(self._advanced_at[partition] > moment for partition in range(PARTITIONS))
 
     def ends(self, timeout_s: float = 10) -> dict[int, int]:

@@ -52,7 +52,7 @@ def feeding(topic: Topic) -> Iterator[list[tuple[object, ...]]]:
 
 
 def part_of(service: Service, words: str) -> psutil.Process:
-    """Give the driver's child process whose command has these words."""
+    """Return the driver's child process whose command has these words."""
 
     def find() -> psutil.Process | None:
         children = psutil.Process(service.process.pid).children(recursive=True)

@@ -21,7 +21,7 @@ def bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def config(bare_folder: Path) -> Callable[[str], Path]:
-    """Give a function that writes a settings file."""
+    """Return a function that writes a settings file."""
 
     def write(text: str) -> Path:
         path = bare_folder / "settings.yml"

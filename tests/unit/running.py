@@ -24,17 +24,17 @@ TIMES_S: Final = {
 
 
 def away() -> OutageError:
-    """Give what a server that is away raises."""
+    """Return what a server that is away raises."""
     return OutageError("it is away", hint="Wait.")
 
 
 def replaced() -> TopicReplacedError:
-    """Give what asking for a topic that was made again raises."""
+    """Return what asking for a topic that was made again raises."""
     return TopicReplacedError("it is another one", hint="Start anew.")
 
 
 def raising(error: HeartbeatError) -> Callable[..., None]:
-    """Give something that may happen at an end: an error."""
+    """Return something that may happen at an end: an error."""
 
     def happen(*_: object) -> None:
         raise error
@@ -77,7 +77,7 @@ class SeenStop:
         self._set = True
 
     def is_set(self) -> bool:
-        """Tell whether to stop."""
+        """Return whether to stop."""
         if self._set:
             self.seen.set()
         return self._set
@@ -134,7 +134,7 @@ class Running:
 
     @property
     def has_ended(self) -> bool:
-        """Tell whether the loop has ended."""
+        """Return whether the loop has ended."""
         return not self._thread.is_alive()
 
     def wait_until(self, condition: Callable[[], bool]) -> None:

@@ -9,7 +9,7 @@ from consumer.client_events import ClientEvents
 
 
 def report(code: int, topic: str | None = "heartbeats", partition: int = 0) -> Message:
-    """Give what `consume` returns for an error; a group's error has no topic, and 0 as its partition."""
+    """Return what `consume` returns for an error; a group's error has no topic, and 0 as its partition."""
     return Message(topic=topic, partition=partition, offset=7, error=KafkaError(code))
 
 

@@ -17,13 +17,13 @@ def draw(customers: int, rounds: int, *, seed: int, interval_s: float = 1.0) -> 
 
 
 def normal_shares(readings: Readings) -> npt.NDArray[np.float64]:
-    """Give the share of readings in 60..100, by round."""
+    """Return the share of readings in 60..100, by round."""
     shares: npt.NDArray[np.float64] = np.isin(readings, NORMAL_BPM).mean(axis=1)
     return shares
 
 
 def autocorrelations(readings: Readings) -> npt.NDArray[np.float64]:
-    """Give the correlation of each customer's readings with the next ones."""
+    """Return the correlation of each customer's readings with the next ones."""
     deviations = readings - readings.mean(axis=0)
     result: npt.NDArray[np.float64] = (deviations[1:] * deviations[:-1]).sum(axis=0) / (deviations**2).sum(axis=0)
     return result

@@ -39,7 +39,7 @@ NOTHING_YET = view.Scene(0.0, {}, {}, Figures(), ())
 
 @pytest.fixture
 def speaking(tmp_path: Path) -> Iterator[Speaking]:
-    """Give a function that starts a Python program as a service."""
+    """Return a function that starts a Python program as a service."""
     started: list[Service] = []
 
     def start(code: str) -> Service:
@@ -52,7 +52,7 @@ def speaking(tmp_path: Path) -> Iterator[Speaking]:
 
 
 def drawn(scene: view.Scene) -> str:
-    """Give the picture as a terminal of 80 columns shows it."""
+    """Return the picture as a terminal of 80 columns shows it."""
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
     console.print(view.picture(scene))
     assert isinstance(console.file, io.StringIO)

@@ -10,7 +10,7 @@ from common.settings import Kafka, Options, Settings
 
 
 def options_with(given: Options) -> Options:
-    """Give the options of a consumer whose shared `librdkafka` section holds these."""
+    """Return the options of a consumer whose shared `librdkafka` section holds these."""
     return consumer_options(Settings().model_copy(update={"kafka": Kafka(librdkafka=given)}))
 
 

@@ -44,7 +44,7 @@ time.sleep(600)
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    """Return whether a process runs; one that has ended and waits for its parent does not."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
@@ -58,7 +58,7 @@ def lines_of(path: Path) -> list[str]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
-    """Give a function that starts a command as our child, its output in a file."""
+    """Return a function that starts a command as our child, its output in a file."""
     children = []
 
     def start(command: list[str], **options: float) -> Child:
@@ -73,7 +73,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Child]]:
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Callable[[list[str]], subprocess.Popen[str]]]:
-    """Give a function that starts a process which starts a command as its child."""
+    """Return a function that starts a process which starts a command as its child."""
     parents = []
 
     def start(command: list[str]) -> subprocess.Popen[str]:

@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Repository
 
     def do_GET(self) -> None:
-        """Give the file, or half of it."""
+        """Return the file, or half of it."""
         name = self.path.rpartition("/")[2]
         content = CONTENT.get(name, b"")
         self.send_response(200 if content else 404)
@@ -71,7 +71,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repo
 
 
 def kept(folder: Path) -> dict[str, bytes]:
-    """Give the jars a folder holds, by name."""
+    """Return the jars a folder holds, by name."""
     return {path.name: path.read_bytes() for path in folder.glob("*.jar")}
 
 

@@ -22,7 +22,7 @@ class Keyed(MemoryRecord):
     own_key: bytes | None = b"key"
 
     def key(self) -> bytes | None:
-        """Give its key."""
+        """Return its key."""
         return self.own_key
 
 

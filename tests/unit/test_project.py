@@ -22,13 +22,13 @@ MODULES: Final = sorted(
 
 
 def pinned(group: str) -> dict[str, str]:
-    """Give the pins of a requirements file: version by canonical name."""
+    """Return the pins of a requirements file: version by canonical name."""
     text = (ROOT / f"requirements/{group}.txt").read_text(encoding="utf-8")
     return {canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)}
 
 
 def asked_for(group: str) -> tuple[Requirement, ...]:
-    """Give what a dependency group of pyproject.toml asks for, with the groups it includes."""
+    """Return what a dependency group of pyproject.toml asks for, with the groups it includes."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
     return DependencyGroupResolver(groups).resolve(group)
 

@@ -82,7 +82,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def everything_named(key: str, part: object) -> list[Any]:
-    """Give every value under this key, however deep."""
+    """Return every value under this key, however deep."""
     if isinstance(part, list):
         return [value for item in part for value in everything_named(key, item)]
     if isinstance(part, dict):

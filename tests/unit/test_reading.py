@@ -24,7 +24,7 @@ def read(start: int, offsets: list[int], seen: set[Hole] | None = None) -> Readi
 
 
 def taken(reading: Reading) -> list[int]:
-    """Give the offsets of what was handed out."""
+    """Return the offsets of what was handed out."""
     return [record.offset() for record in reading.records]
 
 

@@ -89,7 +89,7 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Give a function that starts Python code in a process of its own."""
+    """Return a function that starts Python code in a process of its own."""
     started = []
 
     def start(code: str, *arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:

@@ -60,7 +60,7 @@ ARGUMENTS: Final = [["--password", SECRET], [f"--password={SECRET}"], [SECRET], 
 def refuses(
     request: pytest.FixtureRequest, config: Write, capfd: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., str]]:
-    """Give a function that starts one, sees that it refuses with code 2, and gives all that it wrote."""
+    """Return a function that starts one, sees that it refuses with code 2, and gives all that it wrote."""
     main, command = COMMANDS[request.param]
     path = config("")
 

@@ -41,7 +41,7 @@ class Clock:
     now_s = 1000.0
 
     def monotonic(self) -> float:
-        """Give it."""
+        """Return it."""
         return self.now_s
 
 

@@ -47,13 +47,13 @@ class Clock:
         self.now_s = 1000.0
 
     def monotonic(self) -> float:
-        """Give its time in seconds."""
+        """Return its time in seconds."""
         return self.now_s
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the clock that health is measured by."""
+    """Return the clock that health is measured by."""
     clock = Clock()
     monkeypatch.setattr(telemetry, "time", SimpleNamespace(monotonic=clock.monotonic))
     return clock

@@ -38,7 +38,7 @@ def verdict_on(year: int, month: int, day: int, clock: tuple[int, int, int, int]
 
 
 def since_year_0(moment: datetime) -> int:
-    """Give a moment's microseconds since year 0 began, which has 366 days."""
+    """Return a moment's microseconds since year 0 began, which has 366 days."""
     return (moment - FIRST) // timedelta(microseconds=1) + 366 * 86_400_000_000
 
 
@@ -66,7 +66,7 @@ def test_timestamp_is_read_by_the_calendar(
 
 
 def read(way: Callable[[str], int], text: str) -> int | str:
-    """Give the microseconds since year 0 began, or the reason."""
+    """Return the microseconds since year 0 began, or the reason."""
     try:
         return since_year_0(EPOCH) + way(text)
     except FaultError as error:

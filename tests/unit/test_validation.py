@@ -59,7 +59,7 @@ RATE_TEXTS: Final = [*fields.GOOD_RATES, *fields.BAD_RATES]
 
 @pytest.fixture(scope="module")
 def decode() -> Decode:
-    """Give a judge with the default settings."""
+    """Return a validator with the default settings."""
     return Decode(HEARTBEATS, MAX_FUTURE)
 
 

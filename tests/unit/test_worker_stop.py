@@ -83,7 +83,7 @@ def test_stop_does_not_wait_for_ever_for_the_books(monkeypatch: pytest.MonkeyPat
 
 
 def stops_in_time(monkeypatch: pytest.MonkeyPatch, topic: MemoryTopic, call: str) -> bool:
-    """Tell whether a loop ends within a multiple of its time for that, though a call hangs."""
+    """Return whether a loop ends within a multiple of its time for that, though a call hangs."""
     monkeypatch.setattr(worker, "DRAIN_S", 0.1)
     monkeypatch.setattr(worker, "REVOKE_S", 0.1)
     gate = Gate()
