@@ -19,7 +19,7 @@ StartService = Callable[..., Service]
 
 
 def pytest_configure() -> None:
-    """Heed signals though whoever started us ignores some, as nohup and a script's `&` do: children would, too."""
+    """Handle signals even if our parent process ignores some, as nohup and a script's `&` do. Children inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -228,7 +228,7 @@ class MemoryStore:
         self.before_commit: deque[Callable[[Batch], object]] = deque()
         self.after_commit: deque[Callable[[Batch], object]] = deque()
         self.written: list[Batch] = []  # also those that failed
-        self.stale = self.asked = self.end_blockers_calls = 0
+        self.stale = self.asked = self.terminate_blockers_calls = 0
         self.closed = False
         self._busy = threading.Lock()
 
@@ -273,7 +273,7 @@ class MemoryStore:
 
     def terminate_blockers(self) -> int:
         """End what holds a write up; nothing does."""
-        self.end_blockers_calls += 1
+        self.terminate_blockers_calls += 1
         return 0
 
     def close(self) -> None:

@@ -86,7 +86,7 @@ class StoreClaims:
         assert positions(store) == {0: Position(4, LastRecord.of(broken)), 1: Position(2, last)}
 
     def test_overtaken_write_raises_and_stores_nothing(self, tables: Tables) -> None:
-        """Also of the partitions in which nobody was quicker: a batch is stored as a whole."""
+        """Also of the partitions in which no other owner was faster: a batch is stored as a whole."""
         store, generation = opened(tables)
         other = tables.open()
         other.write(batch(generation, good(1, 0, 2)), TOPIC, MemoryCheck())
@@ -139,7 +139,7 @@ class StoreClaims:
         assert positions(store)[0] == Position(9, LastRecord.of(MemoryRecord(0, 2)))
 
     def test_topic_that_was_made_again_is_another_generation(self, tables: Tables) -> None:
-        """Its offsets start anew, and its rows get ids that nobody has."""
+        """Its offsets start again at 0, and its rows get unused ids."""
         store, first = opened(tables)
         store.write(batch(first, good(0, 0, 3)), TOPIC, MemoryCheck())
         second, found = store.positions(AGAIN, {0: (0, 2)})

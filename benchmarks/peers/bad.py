@@ -30,12 +30,12 @@ class Outcome:
     kept: str
 
     @property
-    def tally(self) -> str:
+    def stored_text(self) -> str:
         """Return what was stored, in words."""
         return f"{self.stored:,}" + (f", with {self.repeated:,} repetitions" if self.repeated else "")
 
     def __str__(self) -> str:
-        return f"of {GOOD:,} stored: {self.tally}; {self.then}; the bad one is {self.kept}"
+        return f"of {GOOD:,} stored: {self.stored_text}; {self.then}; the bad one is {self.kept}"
 
 
 def meet(running: Stack, module: str, kind: str) -> Outcome:

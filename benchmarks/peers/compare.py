@@ -137,7 +137,7 @@ def report(running: Stack, rows: int = ROWS) -> None:
         "| | heart rate | good ones stored | then | the bad message is |",
         "| --- | --- | ---: | --- | --- |",
         *(
-            f"| {title} | {bad.BAD[kind].decode()} | {outcome.tally} | {outcome.then} | {outcome.kept} |"
+            f"| {title} | {bad.BAD[kind].decode()} | {outcome.stored_text} | {outcome.then} | {outcome.kept} |"
             for title, found in outcomes.items()
             for kind, outcome in found.items()
         ),

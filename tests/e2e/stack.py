@@ -31,7 +31,7 @@ RECOVERY_S: Final = 60.0  # a broker's restart (10 s), its clients' patience and
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports of the loopback that nobody listens on; all are held until all are found."""
+    """Find free ports of the loopback interface; all are held until all are found."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:

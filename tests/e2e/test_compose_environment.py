@@ -111,7 +111,7 @@ def test_grafana_gets_the_password_of_the_file_as_it_is(tmp_path: Path) -> None:
 
 
 def test_an_empty_password_is_refused() -> None:
-    """PostgreSQL would let nobody in, and say so only later."""
+    """Otherwise PostgreSQL would reject every login, and say so only later."""
     with pytest.raises(AssertionError, match=r"POSTGRESQL_CONSUMER_PASSWORD.*is set in \.env"):
         resolve(POSTGRESQL_CONSUMER_PASSWORD="")
 

@@ -74,7 +74,7 @@ def test_image_is_pinned(services: Resolved, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_service_has_no_privilege(services: Resolved, name: str) -> None:
-    """Whoever takes over a service has a process without rights on a file system that cannot be written to."""
+    """An attacker who takes over a service has a process without rights on a read-only file system."""
     service = services[name]
 
     assert service["read_only"] is True
@@ -178,7 +178,7 @@ def test_service_has_a_health_check(services: Resolved, name: str) -> None:
 
 
 def test_services_start_in_the_order_of_their_health(services: Resolved) -> None:
-    """Whoever needs a server waits until it answers, and whoever needs the tables until they are there."""
+    """A service that needs a server waits until it answers; one that needs the tables waits until they exist."""
     order = {
         name: {on: how["condition"] for on, how in service.get("depends_on", {}).items()}
         for name, service in services.items()

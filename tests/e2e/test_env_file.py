@@ -37,7 +37,7 @@ def test_values_mean_the_same_to_compose(tmp_path: Path) -> None:
 
 
 def test_any_value_means_the_same_to_both_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can list all values: random ones, of the signs that mean something to either reader."""
+    """Not all values can be listed: these are random, of characters that have a meaning to either reader."""
     monkeypatch.chdir(tmp_path)
     draw, file, kept = random.Random(5), tmp_path / ".env", ""
     for number in range(2000):

@@ -19,7 +19,7 @@ def kill(container: str) -> None:
 
 @pytest.mark.parametrize("service", PIPELINE)
 def test_killed_service_heals_by_itself(stack: Stack, service: str) -> None:
-    """Nobody is awake when it happens."""
+    """The services recover without an operator."""
     stack.wait_until_rows_flow()
     (container,) = stack.containers(service)
     started = docker("inspect", "--format", "{{.State.StartedAt}}", container)

@@ -75,7 +75,7 @@ def test_consumer_may_do_its_work(connection: psycopg.Connection, statement: str
     ],
 )
 def test_consumer_may_do_no_more(connection: psycopg.Connection, statement: str) -> None:
-    """Whoever takes the consumer over can add rows, but not take any away."""
+    """An attacker who takes over the consumer can add rows, but not delete any."""
     with pytest.raises(pg.InsufficientPrivilege):
         connection.execute(statement.encode())
 

@@ -42,7 +42,7 @@ def metric(port: int, name: str) -> float:
 
 
 def test_stop_is_in_time_while_postgresql_hangs(start: StartService, topic: Topic, own_database: Database) -> None:
-    """Compose kills whoever takes longer than its grace; what was under way is read again."""
+    """Compose kills a service that takes longer than its grace period; what was in flight is read again."""
     topic.create()
     sent = topic.send_heartbeats(1000)
     consumer = start("consumer", **where(own_database))

@@ -159,7 +159,7 @@ class Ledger(RuleBasedStateMachine):
         other_reads: list[tuple[int, set[int]]],
         other_back: int,
     ) -> None:
-        """One stands still with its rows copied; the other ends whoever holds it up, and only then the one wakes up."""
+        """One owner stalls after its COPY; the other terminates its session, and only then the first one wakes up."""
         sleeper, other = self.owners[number], self.owners[1 - number]
         first, second = self._read(sleeper, reads, back), self._read(other, other_reads, other_back)
         if first is None or second is None:

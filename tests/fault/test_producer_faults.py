@@ -175,7 +175,7 @@ def test_frozen_producer_skips_what_it_missed(start: StartService, topic: Topic)
 
 
 def test_deleted_topic_is_made_again(start: StartService, topic: Topic) -> None:
-    """The broker makes no topics by itself, and nobody restarts a producer that runs."""
+    """The broker creates no topics by itself, and no operator restarts a producer that runs."""
     producer = begin(start, topic)
     topic.delete()
     wait_until(lambda: len(said(producer, "topic created")) == 2, what="topic made again")

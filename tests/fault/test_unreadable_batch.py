@@ -88,7 +88,7 @@ def test_zstd_bomb_is_quarantined_and_its_neighbours_are_stored(
 def test_corrupt_batch_is_quarantined_offset_by_offset(
     start: StartService, topic: Topic, database: Database, codec: str
 ) -> None:
-    """A bit that flips on a disk makes no wrong row, and no hole that nobody has asked about."""
+    """A bit flipped on a disk creates no wrong row, and no unconfirmed hole."""
     topic.create(partitions=1)
     groups = [heartbeats(count, seed=count) for count in (10, 33, 20)]
     for group in groups:

@@ -1,5 +1,5 @@
 """
-A backlog of earlier days: each gets its partition before its rows are copied, and nobody waits for long.
+A backlog of earlier days: each gets its partition before its rows are copied, and no writer waits for long.
 
 More than 250 lines: it shares a writer that can be stopped at each lock.
 """
@@ -266,7 +266,7 @@ def test_two_consumers_store_a_week_in_any_order(start: StartService, topic: Top
 def test_rows_that_retention_deletes_are_announced_at_once(
     start: StartService, topic: Topic, database: Database
 ) -> None:
-    """They are stored and deleted again by the next maintenance: without a warning, nobody would know why."""
+    """They are stored, and the next maintenance deletes them. Without a warning, an operator would not know why."""
     topic.create()
     oldest = datetime(2016, 1, 1, tzinfo=UTC)
     topic.send((b"k", encode(("CUST-1", at, 70))) for at in (NOW, NOW - 6 * DAY, NOW - 8 * DAY, oldest))

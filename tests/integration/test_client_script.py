@@ -69,7 +69,7 @@ def test_roles_get_the_passwords_of_the_files(database: Database, named: Roles, 
 
 
 def test_wrong_owner_password_names_the_old_volume(database: Database, named: Roles, tmp_path: Path) -> None:
-    """PostgreSQL heeds POSTGRES_PASSWORD only with an empty volume."""
+    """PostgreSQL uses POSTGRES_PASSWORD only with an empty volume."""
     done = run(database, named, APPLY, **files(tmp_path, PGPASSWORD="hunter2"))
 
     assert done.returncode == 2

@@ -69,7 +69,7 @@ def test_ctrl_c_in_verify_is_one_line(start: StartService, topic: Topic, databas
 
 
 def test_verify_without_a_broker_says_so_in_one_line(start: StartService) -> None:
-    """The client's debug log, 74 lines of it, is for whoever sets the level to debug."""
+    """The client's debug log (74 lines) appears only at the level debug."""
     command = start("consumer", "verify", HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
 
     assert command.wait() == 1
@@ -92,7 +92,7 @@ def test_commands_without_a_database_say_so_in_one_line(command: str, start: Sta
 
 
 def test_level_of_the_settings_holds_for_commands(start: StartService) -> None:
-    """The client's own log is there for whoever asks for it."""
+    """The client's own log is available on request."""
     nowhere = f"127.0.0.1:{free_port()}"
     command = start("consumer", "verify", HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS=nowhere, HEARTBEAT_LOGGING__LEVEL="debug")
 

@@ -54,7 +54,7 @@ def test_events_of_one_customer_out_of_order_late_and_repeated_are_all_stored(
 
 
 def test_quarantine_keeps_place_key_bytes_and_reason(start: StartService, topic: Topic, database: Database) -> None:
-    """Nothing vanishes: a bad message can be read, and judged, exactly as it came."""
+    """Nothing vanishes: a bad message can be read, and validated again, exactly as it came."""
     topic.create(partitions=1)
     good = heartbeats(2)
     topic.send([(b"a", encode(good[0])), (b"\xff\x00key", b"\x00\xffnot json"), (None, None), (b"b", encode(good[1]))])

@@ -194,7 +194,7 @@ def test_what_ends_by_itself_is_named(demo: Callable[..., tuple[Demo, Path]], wo
 
 @pytest.mark.fault
 def test_nothing_is_left_of_a_demo_that_was_killed(demo: Callable[..., tuple[Demo, Path]]) -> None:
-    """Broker, postmaster, backends and services go, though nobody could tell them to."""
+    """Broker, postmaster, backends and services end, although no process could tell them to."""
     run, output = demo()
     wait_until(lambda: re.search(r"stored [\d,]+/s", output.read_text()), 60)
     assert len(run.running()) > 10

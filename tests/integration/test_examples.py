@@ -40,7 +40,7 @@ def rows(database: Database, contract: Contract) -> list[Values]:
 
 @pytest.mark.parametrize("name", ["oxygen", "trades"])
 def test_contract_and_table_are_short(name: str) -> None:
-    """Whoever writes their own event reads these first."""
+    """Authors of their own event read these first."""
     files = [ROOT / "examples" / name / file for file in ("contract.py", f"{name}.sql")]
 
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LIMIT_LINES

@@ -49,7 +49,7 @@ def drop_rejected(database: Database, *generations: int) -> None:
 
 
 def test_number_of_the_oldest_topic_without_rows_is_used_again(store: PostgresStore, database: Database) -> None:
-    """What its ledger says is forgotten, and the new topic's rows get ids that nobody has."""
+    """Its ledger is not used again, and the new topic's rows get unused ids."""
     drop_rejected(database, 66, 7, 100, 40)  # 67 is the oldest of all, 66 the newest: that is current
     generation, positions = store.positions(AGAIN, {0: (5, 100)})
     batch = Batch.of([Slice(0, 5, 6, [MemoryRecord(0, 5)])], generation, Decode(HEARTBEATS, MAX_FUTURE))

@@ -185,7 +185,7 @@ def test_postgres_asks_for_the_password(postgres: PostgresServer) -> None:
 
 
 def test_postgres_is_utf8_on_loopback_with_the_settings_given(postgres: PostgresServer) -> None:
-    """Customers have names in every script; nobody outside reaches a server with a development password."""
+    """Customers have names in every script; no other machine reaches a server with a development password."""
     with psycopg.connect(postgres.conninfo("postgres")) as connection:
         shown = [
             connection.execute("SELECT current_setting(%s)", [name]).fetchone()

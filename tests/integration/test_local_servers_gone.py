@@ -58,7 +58,7 @@ def parent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 def test_servers_are_gone_after_their_parent_is_killed(
     parent: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """SIGKILL asks nobody to tidy up; the broker, the postmaster and every backend go all the same."""
+    """SIGKILL leaves no time to clean up; the broker, the postmaster and every backend end all the same."""
     process = parent()
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]

@@ -54,7 +54,7 @@ def test_unknown_database_ends_the_consumer_with_a_hint(start: StartService, top
 
 
 def test_missing_tables_are_waited_for(start: StartService, topic: Topic, database: Database) -> None:
-    """Whoever applies the schema may be a moment later than the consumer."""
+    """The schema may be applied a moment after the consumer's start."""
     topic.create()
     topic.send_heartbeats(10)
     database.query("ALTER TABLE kafka_topics RENAME TO hidden")

@@ -97,7 +97,7 @@ def test_flood_of_junk_is_bounded_while_good_rows_are_stored(
 
 
 def test_long_key_is_cut_like_a_payload(start: StartService, topic: Topic, database: Database) -> None:
-    """A key may be as long as a message; a replay judges the payload, and needs no key."""
+    """A key may be as long as a message; a replay validates the payload, and needs no key."""
     topic.create(partitions=1)
     late = encode(heartbeats(1)[0])
     topic.send([(b"k" * 1000, b"x"), (b"", b"x"), (None, b"x"), (b"k" * 1000, late)])

@@ -58,7 +58,7 @@ def test_senders_record_times_condemn_no_event(start: StartService, topic: Topic
 def test_replay_frees_what_a_senders_record_time_condemned(
     start: StartService, topic: Topic, database: Database
 ) -> None:
-    """Older versions noted a sender's time as the verdict's; none from before Kafka existed can be a broker's."""
+    """Older versions noted a sender's time as appended_at; a time before Kafka existed cannot be a broker's."""
     topic.create()
     good = heartbeats(100, start=datetime.now(UTC) + timedelta(seconds=20))
     topic.send((row[0].encode(), encode(row)) for row in good)
@@ -79,7 +79,7 @@ def test_replay_frees_what_a_senders_record_time_condemned(
 def test_replay_believes_a_brokers_time_whatever_the_clock_says(
     start: StartService, topic: Topic, database: Database
 ) -> None:
-    """With `LogAppendTime` a verdict is the same whenever it is made, also by the replay of years later."""
+    """With `LogAppendTime`, validation gives the same result at any time, also in a replay years later."""
     topic.create()
     topic.send((row[0].encode(), encode(row)) for row in heartbeats(10, start=datetime.now(UTC) + timedelta(days=2)))
     start("consumer")

@@ -1,4 +1,4 @@
-"""`python -m consumer replay`: quarantined messages get a second hearing."""
+"""`python -m consumer replay`: quarantined messages are validated again."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -83,7 +83,7 @@ def test_cut_payload_is_never_replayed(start: StartService, topic: Topic, databa
 
 @pytest.mark.usefixtures("quarantined")
 def test_two_replays_at_once_move_each_message_once(start: StartService, database: Database) -> None:
-    """Whoever comes second finds the rows taken or gone."""
+    """The second replay finds the rows locked or gone."""
     both = [start("consumer", "replay", **FAR_AHEAD) for _ in range(2)]
 
     assert [replay.wait() for replay in both] == [0, 0]

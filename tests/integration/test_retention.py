@@ -92,7 +92,7 @@ HARMLESS = [
 
 
 def test_stolen_role_cannot_erase_recent_data(roles: Roles, subtests: pytest.Subtests) -> None:
-    """Whoever takes the consumer over has its rights, and a session whose settings they choose."""
+    """An attacker who takes over the consumer has its rights, and chooses the settings of the session."""
     odd = "SET \"TimeZone\" = 'Pacific/Kiritimati'; SET \"DateStyle\" = 'SQL, DMY'; SET search_path = pg_temp, public"
     refusals = (pg.InsufficientPrivilege, pg.RaiseException, pg.UndefinedFunction, pg.DataError)
     with roles.connect(roles.consumer) as stolen:

@@ -37,7 +37,7 @@ def roles(database: Database) -> Iterator[Roles]:
 
 
 def test_schema_alone_gives_public_nothing(database: Database) -> None:
-    """Whoever applies schema.sql and forgets roles.sql has opened no function that runs with the owner's rights."""
+    """If roles.sql is forgotten after schema.sql, no function that runs with the owner's rights is open to all."""
     unsafe = database.query(
         "SELECT oid::regprocedure::text FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace"
         " AND (has_function_privilege('public', oid, 'EXECUTE') OR 'search_path=public, pg_temp' <> ALL (proconfig))"

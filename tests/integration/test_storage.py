@@ -71,7 +71,7 @@ WHERE id = (SELECT min(id) FROM rejected_heartbeats)
 
 
 def make_notes_old(database: Database) -> None:
-    """As if a minute had passed: nobody waits for it."""
+    """Age the notes, so that maintenance handles them without a wait."""
     database.query("UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h'")
     database.query("UPDATE heartbeats_outdated SET last_noted_at = last_noted_at - interval '1 h'")
 
@@ -200,7 +200,7 @@ def test_partitions_and_retention_do_not_hold_up_two_consumers_at_full_speed(
 
 
 def test_consumer_tends_the_storage_by_itself(start: StartService, topic: Topic, database: Database) -> None:
-    """Nobody has to remember it."""
+    """No operator has to remember it."""
     topic.create()
     database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 20)")
     consumer = start("consumer", HEARTBEAT_CONSUMER__RETENTION_DAYS="7")

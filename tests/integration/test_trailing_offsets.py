@@ -81,7 +81,7 @@ def test_aborted_tail_is_skipped_and_may_be_deleted(start: StartService, topic: 
 def test_tail_that_retention_removed_before_anybody_read_it_is_not_passed_in_silence(
     start: StartService, topic: Topic, database: Database
 ) -> None:
-    """What nobody has looked at may have been records."""
+    """Offsets that were not read twice may have been records."""
     topic.create(partitions=1)
     topic.send_heartbeats(10)
     consumer = start("consumer")

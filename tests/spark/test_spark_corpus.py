@@ -23,7 +23,7 @@ TABLES = (
 def test_hostile_corpus_becomes_the_same_rows_in_both_engines(
     start: StartService, start_spark: StartSpark, topic: Topic, database: Database, other_database: Database
 ) -> None:
-    """Whoever changes the engine must not find another truth; aborted transactions leave holes in the offsets, too."""
+    """A change of the engine must not change the result; aborted transactions leave holes in the offsets, too."""
     topic.create()
     cases = [case for case in CASES if case.holds_on_any_broker]
     good = heartbeats(GOOD, customers=1000)

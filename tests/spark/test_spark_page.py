@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.spark, pytest.mark.timeout(80
 
 
 def test_page_stops_no_job(start_spark: StartSpark, topic: Topic) -> None:
-    """It asks nobody for a password, and by default it has a link that kills each running job."""
+    """It asks for no password, and by default it has a link that kills each running job."""
     topic.create()
     spark = start_spark()
     (ready,) = wait_until(lambda: list(spark.events("spark ready")), START_S, "Spark")

@@ -11,7 +11,7 @@ from tests.unit.running import TIMES_S
 
 @pytest.fixture
 def bare_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Stand in an empty folder, with nobody's variables: no .env of this repository or of this machine is read."""
+    """Change to an empty folder, without variables: no .env of this repository or of this machine is read."""
     monkeypatch.chdir(tmp_path)
     for name in [*os.environ]:
         if name.upper().startswith(("HEARTBEAT_", "POSTGRESQL_")):

@@ -43,7 +43,7 @@ def raising(error: HeartbeatError) -> Callable[..., None]:
 
 
 class Gate:
-    """Holds up whoever comes by, until it is opened."""
+    """Blocks every thread that arrives, until it is opened."""
 
     def __init__(self, then: Callable[..., object] = lambda *_: None) -> None:
         self._then = then

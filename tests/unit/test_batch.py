@@ -62,7 +62,7 @@ def test_every_record_becomes_one_row_with_its_place_as_id(parts: list[Slice], g
 @BOUNDED
 @given(slices())
 def test_columns_hold_what_was_decoded_in_the_order_of_their_records(parts: list[Slice]) -> None:
-    """Whoever is refused by PostgreSQL is found again by the number of the row, whatever the customer is called."""
+    """A row that PostgreSQL rejects is found by its number, whatever the customer's name."""
     decode = Decode(HEARTBEATS, MAX_FUTURE)
     batch = Batch.of(parts, 1, decode)
 
@@ -89,7 +89,7 @@ def test_steps_account_for_every_offset(parts: list[Slice], data: st.DataObject)
 
 
 def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
-    """Glued together they would be a valid event that nobody sent."""
+    """Joined, they would be a valid event that no sender sent."""
     whole = event()
     middle = whole.index(b', "heart_rate"')
     records = [MemoryRecord(0, 0, whole[:middle]), MemoryRecord(0, 1, whole[middle + 2 :])]

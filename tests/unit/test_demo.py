@@ -101,7 +101,7 @@ def test_picture_fits_a_terminal_of_80_by_24() -> None:
 
 
 def test_customer_is_shown_as_text_whatever_the_name_holds() -> None:
-    """Whoever may send to the topic could clear the screen, or have one name shown as another."""
+    """Any sender to the topic could clear the screen, or have one name shown as another."""
     name = "A\x1b[2J\x9bB\u202eC\u2028[red]:heart:"
     rows = [(name, datetime(2026, 11, 22, 9, 0, tzinfo=UTC), 72)]
 
@@ -137,7 +137,7 @@ def test_age_is_shown_in_a_unit_that_fits(age_s: float, shown: str) -> None:
 
 
 def test_event_of_a_service_is_one_readable_line() -> None:
-    """Whoever reads why a service ended wants its words, not its JSON."""
+    """A person who reads why a service ended wants text, not JSON."""
     event = {"event": "cannot do it", "level": "error", "timestamp": "t", "service": "consumer", "hint": "Do this."}
 
     assert readable(json.dumps(event)) == "error: cannot do it hint=Do this."

@@ -138,7 +138,7 @@ def test_programs_and_their_options_exist(page: Path) -> None:
 
 
 def test_architecture_names_the_doors_of_the_contracts() -> None:
-    """`make lint` enforces pyproject.toml; whoever reads the page must not read something else."""
+    """`make lint` enforces pyproject.toml; the page must say the same."""
     page = TEXTS[ROOT / "docs" / "architecture.md"]
     contracts = {
         module: set(contract["allowed_importers"])

@@ -194,7 +194,7 @@ def test_unique_violation_without_a_name_is_not_taken_for_a_taken_id() -> None:
     ],
 )
 def test_each_kind_of_ending_has_its_exit_code(kind: Callable[..., HeartbeatError], code: int) -> None:
-    """Whoever restarts services tells a mistake (do not) from an outage (do) by the code."""
+    """The exit code tells an operator's mistake (do not restart) from an outage (restart)."""
     error = kind("cannot do it: 1", hint="Do it.")
 
     assert error.exit_code == code

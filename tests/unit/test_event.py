@@ -1,4 +1,4 @@
-"""The event contract is one: the schema in docs/, the tables and the judge say the same."""
+"""There is one contract: the schema in docs/, the tables and validation say the same."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_customers_are_named_by_number(number: int, name: str) -> None:
 
 def test_schema_in_docs_is_the_codes_own() -> None:
     """
-    Whoever writes a sender reads docs/event.schema.json, and must not read yesterday's limits.
+    Authors of senders read docs/event.schema.json, which must hold the current limits.
 
     To write it anew: `python -c "import json; from contracts.json_schema import json_schema;
     from contracts.heartbeats import HEARTBEATS;

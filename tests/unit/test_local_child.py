@@ -92,7 +92,7 @@ def parent(tmp_path: Path) -> Iterator[Callable[[list[str]], subprocess.Popen[st
 
 
 def test_exit_code_is_the_commands_own(start: Callable[..., Child]) -> None:
-    """Whoever waits learns how the command ended, not how its supervisor did."""
+    """The caller learns how the command ended, not how its supervisor did."""
     assert start([sys.executable, "-c", "raise SystemExit(7)"]).wait(10) == 7
 
 

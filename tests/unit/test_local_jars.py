@@ -76,7 +76,7 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 
 def test_jars_are_fetched_once(repository: Repository, tmp_path: Path) -> None:
-    """A second start asks nobody for anything."""
+    """A second start sends no request."""
     paths = jars.ensure(tmp_path / "jars")
     again = jars.ensure(tmp_path / "jars")
 
@@ -110,7 +110,7 @@ def test_interrupted_fetch_is_resumed(repository: Repository, tmp_path: Path) ->
 
 
 def test_left_overs_of_a_killed_fetch_are_removed(repository: Repository, tmp_path: Path) -> None:
-    """SIGKILL leaves half a jar in a folder of its own; nobody would ever look at it again."""
+    """SIGKILL leaves half a jar in a folder of its own, which is not used again."""
     (tmp_path / "jars" / "part-left").mkdir(parents=True)
 
     jars.ensure(tmp_path / "jars")

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs are where every user may run them and nobody may change them, or one line says why not."""
+"""PostgreSQL's programs are where all users may run them and none may change them, or one line says why not."""
 
 import os
 import subprocess
@@ -129,5 +129,5 @@ def test_disk_without_permissions_is_one_line_and_a_hint(tmp_path: Path) -> None
 
 
 def test_make_clean_removes_what_lies_outside_of_the_checkout() -> None:
-    """Nobody would look for it there."""
+    """An operator would not look for it there."""
     assert f"rm -rf {SHARED}\n" in Path("Makefile").read_text(encoding="utf-8")

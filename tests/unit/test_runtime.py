@@ -151,7 +151,7 @@ def test_wait_ends_at_the_flag_or_after_its_time() -> None:
 
 
 def test_flag_once_set_stays_set() -> None:
-    """Whoever waits later, and as often as they like, is told at once."""
+    """Each later wait returns at once."""
     stop = StopFlag()
     assert not stop.is_set()
     assert not stop.wait(0)
@@ -179,7 +179,7 @@ def test_log_is_one_json_object_a_line_where_no_terminal_is(start: Start, form: 
 
 
 def test_log_level_is_heeded(start: Start) -> None:
-    """Details are there for whoever asks for them, and only then."""
+    """Details appear only on request."""
     loud, _ = start(LOGS, "json", "debug").communicate(timeout=DEADLINE_S)
     quiet, _ = start(LOGS, "json", "error").communicate(timeout=DEADLINE_S)
 
@@ -208,7 +208,7 @@ def test_log_is_text_whatever_a_message_holds(start: Start, form: str) -> None:
 
 
 def test_log_on_a_terminal_is_readable(start: Start) -> None:
-    """Whoever starts a service by hand reads words, in colours."""
+    """A person who starts a service by hand reads text, in colours."""
     ours, theirs = pty.openpty()
     process = start(LOGS, "auto", "info", stdout=theirs)
     process.wait(DEADLINE_S)

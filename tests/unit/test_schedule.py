@@ -83,7 +83,7 @@ def test_hiccup_is_made_up_for() -> None:
 
 
 def test_stopped_process_skips_and_says_how_many() -> None:
-    """Sending them all on waking would be a burst of readings that nobody took then."""
+    """Sending them all on waking would be a burst of readings of another time."""
     clock = Clock()
     schedule = Schedule(100, 1.0, clock)
     before, _ = run(schedule, clock, 1.0)

@@ -141,7 +141,7 @@ def test_bounds_themselves_are_allowed(config: Write, text: str) -> None:
 
 
 def test_all_mistakes_are_listed_at_once(config: Write) -> None:
-    """Nobody likes to start a service five times to learn of five mistakes."""
+    """An operator must not start a service five times to learn of five mistakes."""
     error = mistake(config("consumer: {max_batch: 0, colour: red}\nlogging: {level: loud}\nsurplus: {}"))
 
     assert [part.partition(" (got")[0] for part in error.message.split("; ")] == [

@@ -148,7 +148,7 @@ LINKS = {
 def test_service_links_of_kubernetes_are_left_alone(
     others: Path, config: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kubernetes sets them in each container beside a Service of that name; nobody has asked for them."""
+    """Kubernetes sets them in each container beside a Service of that name, without being asked."""
     (others / ".env").write_text("POSTGRESQL_PASSWORD=admin\n")
     for service in ("HEARTBEAT", "HEARTBEAT_PRODUCER", "HEARTBEAT_CONSUMER", "HEARTBEAT_KAFKA_UI", "POSTGRESQL"):
         for ending, value in LINKS.items():

@@ -66,7 +66,7 @@ def test_any_value_is_set_by_its_variable(
 def test_value_from_the_environment_is_checked_as_well(
     config: Write, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A variable that is not heeded would be found out by nobody: each one can at least do harm."""
+    """A variable without effect would go unnoticed: an invalid value of each one must be refused."""
     section, key = name.removeprefix("HEARTBEAT_").lower().split("__")
     default = load(config("")).model_dump()[section][key]
     value = "-7" if isinstance(default, (int, float)) or default is None else "<>" if key == "topic" else ""

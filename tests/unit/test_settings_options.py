@@ -132,7 +132,7 @@ def test_credentials_come_from_env_file_and_environment(bare_folder: Path, monke
 
 
 def test_password_is_never_shown(bare_folder: Path) -> None:
-    """Whoever prints the credentials prints stars."""
+    """Printed credentials are stars."""
     (bare_folder / ".env").write_text(
         f"POSTGRESQL_USERNAME=admin\nPOSTGRESQL_PASSWORD={SECRET}\nPOSTGRESQL_DATABASE=heartbeat_db\n"
     )

@@ -60,7 +60,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def free_port() -> int:
-    """Find a port that nobody listens on."""
+    """Find a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -148,7 +148,7 @@ def closed_after_s(connection: socket.socket) -> float:
 
 
 def test_idle_connections_are_bounded_and_keep_nobody_out() -> None:
-    """Each connection has a thread: whoever reaches the port could otherwise use up the service's memory and files."""
+    """Each connection has a thread: clients could otherwise use up the service's memory and files."""
     port = started(Health())
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
@@ -190,7 +190,7 @@ def test_taken_port_is_a_mistake_that_names_the_setting() -> None:
 
 
 def test_address_that_is_not_ours_is_a_mistake() -> None:
-    """203.0.113.0/24 is nobody's (RFC 5737)."""
+    """203.0.113.0/24 is reserved for documentation (RFC 5737)."""
     with pytest.raises(ConfigError, match=re.escape("cannot serve metrics on 203.0.113.1:")):
         serve("203.0.113.1", free_port(), Health(), setting="consumer.metrics_port")
 

@@ -89,7 +89,7 @@ def test_of_several_faults_the_first_field_names_the_reason(decode: Decode, payl
 
 
 def test_corpus_names_each_case_once_and_has_every_reason() -> None:
-    """A reason that no case brings about is a reason that nobody has tried."""
+    """A reason that no case causes is untested."""
     names = [case.name for case in CASES]
     reasons = {case.expected for case in CASES if isinstance(case.expected, str)}
 
@@ -112,7 +112,7 @@ def test_payload_is_no_event_beyond_the_limit_however_good_it_is(decode: Decode)
 @given(st.none() | st.binary(max_size=300), st.integers(-(2**63), 2**63 - 1))
 @example(b"\xff", 0)
 def test_any_bytes_give_a_heartbeat_or_a_reason_and_the_same_one_again(payload: bytes | None, appended_ms: int) -> None:
-    """A judge that raises holds up its partition; one that wavers unbalances the ledger when a batch is read again."""
+    """An exception would stop the partition; another result at a second read would unbalance the ledger."""
     decode = Decode(HEARTBEATS, MAX_FUTURE)
 
     first = decode(payload, appended_ms)
@@ -169,7 +169,7 @@ def test_damaged_event_gives_a_heartbeat_within_the_limits_or_a_reason(payload: 
 @BOUNDED
 @given(st.sampled_from(CUSTOMER_TEXTS), st.sampled_from(TIME_TEXTS), st.sampled_from(RATE_TEXTS))
 def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate: str) -> None:
-    """An unread field with a lone surrogate sends an event the exact way; its verdict must not change by that."""
+    """An ignored field with a lone surrogate needs the exact parser; the result must not change by that."""
     decode = Decode(HEARTBEATS, MAX_FUTURE)
     quick = event(customer, timestamp, heart_rate)
     exact = event(customer, timestamp, heart_rate, LONE)
@@ -179,7 +179,7 @@ def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_payload_among_others_gets_the_verdict_it_gets_alone(decode: Decode, case: Case) -> None:
-    """Many at once are judged sooner, not otherwise: whoever is odd sends them all to be judged one by one."""
+    """Many at once are validated faster, with the same result: if one is unusual, each is validated alone."""
     cases = [Case("plain", event(), row()), case, Case("plain", event(heart_rate="99"), row(heart_rate=99))]
 
     columns = decode.all([one.payload for one in cases], [one.appended_ms for one in cases])
@@ -209,7 +209,7 @@ def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), max_size=8), st.sampled_from([0, 1, 300, 86_400]))
 def test_verdict_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
-    """What was judged before a record, in this process or another one, leaves no trace in its verdict."""
+    """Records validated before, in this process or another one, do not affect a record's result."""
     decode = Decode(HEARTBEATS, timedelta(seconds=max_future_s))
     usual = EPOCH + timedelta(milliseconds=USUAL_MS)
 

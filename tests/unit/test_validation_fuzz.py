@@ -1,5 +1,5 @@
 """
-Mutated payloads: whatever the bytes, validation gives a verdict, the same one twice, and one that PostgreSQL shares.
+Mutated payloads: validation gives a result for all bytes, the same one twice, and PostgreSQL agrees.
 
 The seeds are the corpus in tests/corpus; a payload that fails here is printed, and becomes a case there.
 """
@@ -98,7 +98,7 @@ class Exactly(Decode):
 
 
 def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decode: Decode) -> None:
-    """An exception would stop a partition for ever; a second verdict would make a replay another story."""
+    """An exception would stop a partition for ever; with a second result, a replay would differ."""
     exactly, good = Exactly(HEARTBEATS, timedelta(minutes=5)), event()
     accepted = at_once = 0
     for _, payload in zip(range(MUTANTS), mutants(seeds(), SEED), strict=False):

@@ -66,13 +66,13 @@ def test_next_batch_is_read_while_one_is_written_and_no_more_than_one() -> None:
 
 
 def test_slow_write_keeps_its_member_in_the_group_and_ends_what_blocks_it() -> None:
-    """Whoever does not poll is taken for dead; whoever is blocked by a stalled owner ends it."""
+    """The group expels a consumer that does not poll. A consumer that a stalled owner blocks terminates it."""
     gate = Gate()
     store = MemoryStore()
     store.before_commit.append(gate)
     with Running(TOPIC, store=store) as running:
         gate.wait_for_somebody()
-        running.wait_until(lambda: store.end_blockers_calls >= 2)
+        running.wait_until(lambda: store.terminate_blockers_calls >= 2)
         rests = running.source.rests
         running.wait_until(lambda: running.source.rests > rests + 3)
         gate.open()
@@ -83,7 +83,7 @@ def test_slow_write_keeps_its_member_in_the_group_and_ends_what_blocks_it() -> N
 
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
 def test_failed_write_drops_the_batch_read_meanwhile(when: str) -> None:
-    """The ledger decides where to go on: also when the connection was lost at the commit and nobody knows."""
+    """The ledger decides where to continue, also if a connection lost at COMMIT leaves the outcome unknown."""
     gate = Gate(then=raising(away()))
     store = MemoryStore()
     getattr(store, when).append(gate)

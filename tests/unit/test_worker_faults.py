@@ -73,7 +73,7 @@ def test_outage_is_told_once_and_its_end_once(call: str) -> None:
 
 @pytest.mark.parametrize("call", STORE_CALLS)
 def test_outage_keeps_the_member_polling_and_is_no_progress(call: str) -> None:
-    """The group must not take us for dead, and whoever watches /healthz must not take us for well."""
+    """The group must not expel this consumer, and /healthz must not report it as healthy."""
     polls: list[int] = []
     noted: list[int] = []
     running = Running(TOPIC)
@@ -166,7 +166,7 @@ def test_mistake_of_a_broker_while_a_write_hangs_is_waited_out() -> None:
 
 
 def test_mistake_is_no_progress() -> None:
-    """Whoever watches /healthz must not take us for well while a password is refused."""
+    """/healthz must not report a consumer as healthy while its password is refused."""
     running = Running(TOPIC)
     noted: list[int] = []
 
@@ -182,7 +182,7 @@ def test_mistake_is_no_progress() -> None:
 
 
 def test_partition_without_a_leader_does_not_keep_the_others_from_being_read() -> None:
-    """Its messages wait for its broker, and nobody takes us for well; nothing else waits."""
+    """Its messages wait for its broker, and /healthz reports 503; nothing else waits."""
     running = Running(TOPIC)
     running.prepare = lambda source: source.leaderless.add(0)
     with capture_logs() as logs, running:

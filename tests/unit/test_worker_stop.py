@@ -36,12 +36,12 @@ def test_stop_waits_for_the_write_under_way() -> None:
 
 @pytest.mark.parametrize("messages", [10, 30], ids=["nothing waits", "a batch waits behind it"])
 def test_stop_does_not_wait_for_ever_for_a_write(monkeypatch: pytest.MonkeyPatch, messages: int) -> None:
-    """Whoever stops us kills us if it takes too long; what hangs is in the ledger or it is read again."""
+    """A stop that takes too long ends in SIGKILL; a write that hangs is in the ledger, or it is read again."""
     assert stops_in_time(monkeypatch, MemoryTopic.holding(messages, partitions=1), "before_commit")
 
 
 def test_stop_waits_once_for_all_writes_and_not_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compose kills whoever takes longer than its stop_grace_period, however many connections hang."""
+    """Compose kills a service that takes longer than its stop_grace_period, however many connections hang."""
     monkeypatch.setattr(worker, "DRAIN_S", 0.5)
     monkeypatch.setattr(worker, "REVOKE_S", 0.01)
     gates = [Gate(), Gate()]
