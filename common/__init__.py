@@ -1,1 +1,1 @@
-"""What both services share: the event contract, settings, errors, logging, metrics and the topic."""
+"""What all services share: settings, errors, logging, metrics, health and the topic."""

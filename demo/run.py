@@ -42,7 +42,7 @@ ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run() -> int:
-    """Run the demo and give its exit code; Ctrl-C, SIGTERM and SIGHUP end it cleanly at any moment."""
+    """Run the demo and return its exit code; Ctrl-C, SIGTERM and SIGHUP end it cleanly at any moment."""
     for number in ENDINGS:
         signal.signal(number, signal.default_int_handler)  # KeyboardInterrupt
     try:

@@ -19,12 +19,12 @@ OTHER_OWNER: Final = (
 
 def apply_schema(server: PostgresServer, database: str, user: str | None = None, password: str | None = None) -> None:
     """
-    Make the tables in a new database, or bring those of an older one up to date; as the superuser, unless told who.
+    Create the tables in a new database, or upgrade those of an older one; as the superuser, unless a user is given.
 
     Raises:
         LocalServerError: PostgreSQL refuses a statement, or psql is missing.
     """
-    where = {  # in the environment, not in arguments: those are in everybody's list of processes
+    where = {  # in the environment, not in arguments: every user can list those
         "PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": database,
         "PGUSER": user or server.superuser, "PGPASSWORD": password or server.password,
     }  # fmt: skip

@@ -55,16 +55,16 @@ class Seconds(dict[str, int]):
 
 def read_time(text: str) -> int:
     """
-    Read an RFC 3339 date-time to the letter, as microseconds since 1970; what is smaller than those is cut off.
+    Return an RFC 3339 date-time as microseconds since 1970; smaller fractions are cut off.
 
     Raises:
-        FaultError: `not_rfc3339`, it is none; or `year`, it is not within the years 1 to 9999 in UTC.
+        FaultError: `not_rfc3339`; or `year`: it is not within the years 1 to 9999 in UTC.
     """
     if not _TIMESTAMP.fullmatch(text):
         raise FaultError("not_rfc3339")
     year = int(text[:4])
     try:
-        # The calendar is the same every 400 years, and Python's knows neither the year 0 nor any after 9999.
+        # The calendar repeats every 400 years. Python's has neither the year 0 nor years after 9999.
         day = date(2000 + year % 400, int(text[5:7]), int(text[8:10]))
     except ValueError:
         raise FaultError("not_rfc3339") from None
