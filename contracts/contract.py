@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from common.errors import ConfigError
-from contracts.fields import INTEGER_BYTES, AnyField, Json, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import INTEGER_BYTES, AnyField, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 
 # Lower case needs no quotes in SQL. The length leaves room for the names of partitions and indexes.
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -82,8 +82,8 @@ def faults_of(contract: Contract) -> Iterator[str]:
     if contract.keep_unknown_in is not None and contract.unknown is Unknown.REFUSED:
         yield "other fields cannot be both kept and refused"
     by_name = {field.name: field for field in contract.fields}
-    if not isinstance(by_name.get(contract.key), (Text, Uuid, Whole)) or by_name[contract.key].nullable:
-        yield f"the key {contract.key} must be one of its fields, not nullable, a Text, Whole or Uuid"
+    if not isinstance(by_name.get(contract.key), (Text, Uuid, Integer)) or by_name[contract.key].nullable:
+        yield f"the key {contract.key} must be one of its fields, not nullable, a Text, Integer or Uuid"
     if not isinstance(by_name.get(contract.time), Timestamp) or by_name[contract.time].nullable:
         yield f"the time {contract.time} must be one of its fields, not nullable, a Timestamp"
     for field in contract.fields:
@@ -93,12 +93,12 @@ def faults_of(contract: Contract) -> Iterator[str]:
 def field_faults_of(field: AnyField) -> Iterator[str]:
     """Yield each fault of one field, as a phrase."""
     match field:
-        case Whole() | Wholes():
+        case Integer() | IntegerArray():
             if field.size not in INTEGER_BYTES:
                 yield f"its size must be 2, 4 or 8 bytes (got {field.size})"
             elif not -(1 << 8 * field.size - 1) <= field.lowest <= field.highest < 1 << 8 * field.size - 1:
                 yield f"its range {field.lowest} to {field.highest} is empty, or wider than {field.size} bytes"
-            if isinstance(field, Wholes) and field.max_elements < 1:
+            if isinstance(field, IntegerArray) and field.max_elements < 1:
                 yield "max_elements must be at least 1"
         case Text():
             if not 0 <= field.min_characters <= (field.max_characters or field.min_characters):

@@ -44,9 +44,9 @@ class Text(_Field):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Integers(_Field):
+class _IntegerField(_Field):
     """
-    What `Whole` and `Wholes` have.
+    What `Integer` and `IntegerArray` have.
 
     Args:
         size: Bytes of a number in the table: 2, 4 or 8.
@@ -69,12 +69,12 @@ class _Integers(_Field):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Whole(_Integers):
+class Integer(_IntegerField):
     """A whole number, written without fraction or exponent; `smallint`, `integer` or `bigint`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wholes(_Integers):
+class IntegerArray(_IntegerField):
     """
     An array of whole numbers, without nulls; `smallint[]`, `integer[]` or `bigint[]`.
 
@@ -86,7 +86,7 @@ class Wholes(_Integers):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Real(_Field):
+class Float(_Field):
     """
     A number, stored as the nearest 64-bit floating point number; `double precision`.
 
@@ -118,4 +118,4 @@ class Json(_Field):
     """Any JSON value but null; `jsonb`."""
 
 
-AnyField = Text | Whole | Wholes | Real | Boolean | Timestamp | Uuid | Json
+AnyField = Text | Integer | IntegerArray | Float | Boolean | Timestamp | Uuid | Json

@@ -3,10 +3,10 @@
 from typing import Final
 
 from contracts.contract import Contract
-from contracts.fields import Text, Timestamp, Whole
+from contracts.fields import Integer, Text, Timestamp
 
 CUSTOMER_ID: Final = Text("customer_id", max_characters=64)
-HEART_RATE: Final = Whole("heart_rate", size=4, minimum=1, maximum=300, description="Beats per minute")
+HEART_RATE: Final = Integer("heart_rate", size=4, minimum=1, maximum=300, description="Beats per minute")
 HEARTBEATS: Final = Contract(
     title="Heartbeat",
     description="One heart rate of one customer",

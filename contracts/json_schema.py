@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from common.event import MAX_EVENT_BYTES, MAX_FUTURE, TIMESTAMP_PATTERN
 from contracts.contract import Contract, Unknown
-from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 
 NO_NUL: Final = r"^[^\u0000]*$"  # JSON allows NUL; PostgreSQL's text does not
 UUID_PATTERN: Final = r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
@@ -53,13 +53,13 @@ def _kind(field: AnyField) -> tuple[dict[str, Any], str]:
         case Timestamp():
             found = {"type": "string", "format": "date-time", "pattern": TIMESTAMP_PATTERN}
             beyond = "UTC value within the years 1 to 9999"
-        case Whole():
+        case Integer():
             found = {"type": "integer", "minimum": field.lowest, "maximum": field.highest}
             beyond = "written without fraction or exponent"
-        case Wholes():
+        case IntegerArray():
             numbers = {"type": "integer", "minimum": field.lowest, "maximum": field.highest}
             found = {"type": "array", "maxItems": field.max_elements, "items": numbers}
-        case Real():
+        case Float():
             limits = {"minimum": field.minimum, "maximum": field.maximum}
             found = {"type": "number", **{name: limit for name, limit in limits.items() if limit is not None}}
         case Uuid():

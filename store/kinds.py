@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, assert_never
 
 from msgspec import Meta, Raw
 
-from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 from store.json_text import Long, check_storable, is_plainly_storable, is_unicode
 from store.reasons import FaultError
 from store.timestamps import Y2000_US, Seconds, read_time
@@ -100,10 +100,10 @@ class TextKind(Kind):
         return [value.encode() for value in values]
 
 
-class WholeKind(Kind):
+class IntegerKind(Kind):
     """Whole numbers, as `int`."""
 
-    def __init__(self, field: Whole | Wholes) -> None:
+    def __init__(self, field: Integer | IntegerArray) -> None:
         self._lowest, self._highest = field.lowest, field.highest
         self.parsed_as = Annotated[int, Meta(ge=field.lowest, le=field.highest)]
         self.types = (INTEGER_TYPES[field.size],)
@@ -128,11 +128,11 @@ class WholeKind(Kind):
         return parsed
 
 
-class WholesKind(Kind):
+class IntegerArrayKind(Kind):
     """Arrays of whole numbers, as lists."""
 
-    def __init__(self, field: Wholes) -> None:
-        self._element = WholeKind(field)
+    def __init__(self, field: IntegerArray) -> None:
+        self._element = IntegerKind(field)
         self._max_elements = field.max_elements
         self._oid = INTEGER_OIDS[field.size]
         self.parsed_as = Annotated[list[self._element.parsed_as], Meta(max_length=field.max_elements)]  # type: ignore[name-defined]  # made when the program runs
@@ -163,13 +163,13 @@ class WholesKind(Kind):
         return Struct(">5i" + f"i{code}" * len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
 
 
-class RealKind(Kind):
+class FloatKind(Kind):
     """Numbers, as `float`."""
 
     types = ("double precision",)
     code = "d"
 
-    def __init__(self, field: Real) -> None:
+    def __init__(self, field: Float) -> None:
         self._lowest = -math.inf if field.minimum is None else field.minimum
         self._highest = math.inf if field.maximum is None else field.maximum
         self.parsed_as = Annotated[float, Meta(ge=field.minimum, le=field.maximum)]
@@ -293,12 +293,12 @@ def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind
     match field:
         case Text():
             return TextKind(field)
-        case Whole():
-            return WholeKind(field)
-        case Wholes():
-            return WholesKind(field)
-        case Real():
-            return RealKind(field)
+        case Integer():
+            return IntegerKind(field)
+        case IntegerArray():
+            return IntegerArrayKind(field)
+        case Float():
+            return FloatKind(field)
         case Boolean():
             return BooleanKind()
         case Timestamp():

@@ -3,7 +3,7 @@
 from typing import Final
 
 from contracts.contract import Contract
-from contracts.fields import Real, Text, Timestamp, Whole
+from contracts.fields import Float, Integer, Text, Timestamp
 
 OXYGEN: Final = Contract(
     title="Oxygen reading",
@@ -14,8 +14,8 @@ OXYGEN: Final = Contract(
     fields=(
         Text("person", max_characters=40),
         Timestamp("measured_at"),
-        Real("percent", minimum=0, maximum=100, description="Saturated part of the haemoglobin"),
+        Float("percent", minimum=0, maximum=100, description="Saturated part of the haemoglobin"),
         Text("site", choices=("finger", "ear", "forehead")),
-        Whole("pulse_bpm", size=2, minimum=1, maximum=300, nullable=True),
+        Integer("pulse_bpm", size=2, minimum=1, maximum=300, nullable=True),
     ),
 )

@@ -3,7 +3,7 @@
 from typing import Final
 
 from contracts.contract import Contract, Unknown
-from contracts.fields import Text, Timestamp, Whole, Wholes
+from contracts.fields import Integer, IntegerArray, Text, Timestamp
 
 TRADES: Final = Contract(
     title="Trade",
@@ -15,9 +15,9 @@ TRADES: Final = Contract(
         Text("symbol", pattern=r"[A-Z]{1,6}"),
         Timestamp("executed_at"),
         Timestamp("settles_at"),
-        Whole("price_nano", size=8, minimum=0, description="Billionths of the currency's unit"),
-        Whole("quantity", size=8, minimum=1),
-        Wholes("fills", size=8, minimum=1, max_elements=100, description="The quantities of which it is made"),
+        Integer("price_nano", size=8, minimum=0, description="Billionths of the currency's unit"),
+        Integer("quantity", size=8, minimum=1),
+        IntegerArray("fills", size=8, minimum=1, max_elements=100, description="The quantities of which it is made"),
     ),
     unknown=Unknown.REFUSED,
 )

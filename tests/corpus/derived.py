@@ -106,6 +106,6 @@ def _of_documents() -> list[DerivedCase]:
 
 def _fault_of_null(field: AnyField) -> str:
     return {
-        "Json": "null", "Whole": "not_an_integer", "Wholes": "not_an_array", "Real": "not_a_number",
+        "Json": "null", "Integer": "not_an_integer", "IntegerArray": "not_an_array", "Float": "not_a_number",
         "Boolean": "not_a_boolean",
     }.get(type(field).__name__, "not_a_string")  # fmt: skip

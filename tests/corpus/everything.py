@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from contracts.contract import Contract, Unknown
-from contracts.fields import Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 
 REQUIRED: Final = (
     Text("name", max_characters=5),
@@ -12,16 +12,16 @@ REQUIRED: Final = (
     Text("side", choices=("left", "right")),
     Text("note", min_characters=0),
     Timestamp("at"),
-    Whole("small", size=2),
-    Whole("middle", size=4, minimum=-5, maximum=5),
-    Whole("large", size=8),
-    Real("any_real"),
-    Real("percent", minimum=0, maximum=100),
+    Integer("small", size=2),
+    Integer("middle", size=4, minimum=-5, maximum=5),
+    Integer("large", size=8),
+    Float("any_real"),
+    Float("percent", minimum=0, maximum=100),
     Boolean("is_on"),
     Uuid("device"),
     Json("body"),
-    Wholes("shorts", size=2, max_elements=3),
-    Wholes("longs", size=8, minimum=0),
+    IntegerArray("shorts", size=2, max_elements=3),
+    IntegerArray("longs", size=8, minimum=0),
 )
 EVERYTHING: Final = Contract(
     title="Everything",

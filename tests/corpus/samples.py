@@ -12,7 +12,7 @@ from uuid import UUID
 from hypothesis import find
 from hypothesis import strategies as st
 
-from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 from tests.corpus.case import DIGITS, INSTANT, TIME
 from tests.corpus.fields import BAD_CUSTOMERS, BAD_RATES, GOOD_CUSTOMERS
 from tests.corpus.timestamps import GOOD as GOOD_TIMES
@@ -39,11 +39,11 @@ def samples_of(declared: AnyField) -> Samples:  # noqa: PLR0911 - one for each k
     match declared:
         case Text():
             return _texts(declared)
-        case Whole():
+        case Integer():
             return _wholes(declared)
-        case Wholes():
+        case IntegerArray():
             return _arrays(declared)
-        case Real():
+        case Float():
             return _reals(declared)
         case Timestamp():
             bad = {f'"{text}"': "year" for text in NO_SUCH_YEAR} | {f'"{text}"': "not_rfc3339" for text in NOT_RFC3339}
@@ -83,7 +83,7 @@ def _texts(declared: Text) -> Samples:
     return found
 
 
-def _wholes(declared: Whole) -> Samples:
+def _wholes(declared: Integer) -> Samples:
     low, high = declared.lowest, declared.highest
     found = Samples({f"{number}": number for number in (low, high, (low + high) // 2)})
     for text in (f"{low - 1}", f"{high + 1}", f"{2**64}", f"{-(2**63) - 1}", "9" * DIGITS, f"-{'9' * 21}"):
@@ -94,7 +94,7 @@ def _wholes(declared: Whole) -> Samples:
     return found
 
 
-def _arrays(declared: Wholes) -> Samples:
+def _arrays(declared: IntegerArray) -> Samples:
     low, high, most = declared.lowest, declared.highest, declared.max_elements
     found = Samples({f"[{low}, {high}]": [low, high], "[]": [], f"[{low}]": [low]})
     found.good[json.dumps([high] * most)] = [high] * most
@@ -109,7 +109,7 @@ def _arrays(declared: Wholes) -> Samples:
     return found
 
 
-def _reals(declared: Real) -> Samples:
+def _reals(declared: Float) -> Samples:
     low = -1e308 if declared.minimum is None else declared.minimum
     high = 1e308 if declared.maximum is None else declared.maximum
     middle = low / 2 + high / 2

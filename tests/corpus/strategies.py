@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from contracts.contract import Contract
-from contracts.fields import AnyField, Boolean, Json, Real, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 from tests.corpus import timestamps
 from tests.corpus.derived import Values
 
@@ -74,11 +74,11 @@ def _values(field: AnyField) -> st.SearchStrategy[Any]:  # noqa: PLR0911 - one f
     match field:
         case Text():
             return _texts(field)
-        case Whole():
+        case Integer():
             return st.integers(field.lowest, field.highest)
-        case Wholes():
+        case IntegerArray():
             return st.lists(st.integers(field.lowest, field.highest), max_size=min(field.max_elements, 20))
-        case Real():
+        case Float():
             return st.floats(field.minimum, field.maximum, allow_nan=False, allow_infinity=False)
         case Boolean():
             return st.booleans()

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 from common.errors import ConfigError
 from common.settings import Event
 from contracts.contract import Contract, Unknown
-from contracts.fields import AnyField, Boolean, Text, Timestamp, Uuid, Whole, Wholes
+from contracts.fields import AnyField, Boolean, Integer, IntegerArray, Text, Timestamp, Uuid
 from contracts.heartbeats import HEARTBEATS
 from contracts.json_schema import json_schema
 from contracts.load import contract_of
@@ -62,11 +62,11 @@ def test_declaration_that_contradicts_itself_is_refused_in_one_line(changed: dic
 @pytest.mark.parametrize(
     ("field", "fault"),
     [
-        (Whole("x", size=3), "size must be 2, 4 or 8 bytes"),
-        (Whole("x", size=2, maximum=40_000), "wider than 2 bytes"),
-        (Whole("x", minimum=5, maximum=4), "is empty"),
-        (Wholes("x", size=8, minimum=-(2**63) - 1), "wider than 8 bytes"),
-        (Wholes("x", max_elements=0), "max_elements must be at least 1"),
+        (Integer("x", size=3), "size must be 2, 4 or 8 bytes"),
+        (Integer("x", size=2, maximum=40_000), "wider than 2 bytes"),
+        (Integer("x", minimum=5, maximum=4), "is empty"),
+        (IntegerArray("x", size=8, minimum=-(2**63) - 1), "wider than 8 bytes"),
+        (IntegerArray("x", max_elements=0), "max_elements must be at least 1"),
         (Text("x", min_characters=5, max_characters=4), "its length 5 to 4 is negative or empty"),
         (Text("x", choices=("a", "a")), "two choices are equal"),
         (Text("x", pattern="("), "its pattern is no regular expression"),
