@@ -21,7 +21,7 @@ from common.secrets import LONG, keep_secret
 from common.settings_environment import Environment, read_environment
 from common.settings_file import read_sections
 from common.settings_options import OPTIONS, refuse_fixed, refuse_secrets
-from common.settings_text import Brokers, Group, Hosts, Login, OwnAddress
+from common.settings_text import Brokers, ContractName, Group, Hosts, Login, OwnAddress, TopicName
 
 PREFIX: Final = "HEARTBEAT_"
 
@@ -47,7 +47,7 @@ class Kafka(Section):
     """The broker and the topic; `librdkafka` passes options through (TLS, SASL, timeouts) to both services."""
 
     bootstrap_servers: Brokers = "kafka:9092"
-    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "heartbeats"
+    topic: TopicName = "heartbeats"
     partitions: Annotated[int, Field(ge=1, le=65536)] = 6  # a row's id has 16 bits for the partition
     replication_factor: Annotated[int, Field(ge=1, le=32767)] = 1
     retention_hours: Annotated[int, Field(ge=-1)] = 168  # -1: for ever
@@ -69,7 +69,7 @@ class PostgreSQL(Section):
 class Event(Section):
     """What the consumer stores; the rest of the settings is the same for every event."""
 
-    contract: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = "contracts.heartbeats:HEARTBEATS"
+    contract: ContractName = "contracts.heartbeats:HEARTBEATS"
 
 
 class Producer(Section):

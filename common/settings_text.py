@@ -1,7 +1,7 @@
 """
 Types of settings that are text: addresses and names.
 
-Logs show them. So a URL or a connection string is an error: it may hold a password.
+Logs show addresses and names. So a URL or a connection string is an error: it may hold a password.
 """
 
 import re
@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 
 _NAME: Final = r"[\w.-]+"  # of a host, or an IPv4 address
 _BROKER: Final = re.compile(rf"(?:[A-Za-z_]+://)?(?:{_NAME}|\[[0-9A-Fa-f:.]+\])(?::\d{{1,5}})?")
+_TOPIC: Final = re.compile(r"[a-zA-Z0-9._-]{1,249}")  # as Kafka allows it
+_CONTRACT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _CONNECTION: Final = re.compile(r"://|:.*@|passw\w*\s*=", re.IGNORECASE)
 
 
@@ -56,8 +58,22 @@ def _login(text: str) -> str:
     return text
 
 
+def _topic(text: str) -> str:
+    if not _TOPIC.fullmatch(text):
+        raise PydanticCustomError("topic", "must have 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-'")
+    return text
+
+
+def _contract(text: str) -> str:
+    if not _CONTRACT.fullmatch(text):
+        raise PydanticCustomError("contract", "must be MODULE:NAME, such as contracts.heartbeats:HEARTBEATS")
+    return text
+
+
 Hosts = Annotated[str, Field(min_length=1), AfterValidator(_hosts)]
 OwnAddress = Annotated[str, AfterValidator(_own_address)]
 Brokers = Annotated[str, Field(min_length=1), AfterValidator(_brokers)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]
+TopicName = Annotated[str, AfterValidator(_topic)]
+ContractName = Annotated[str, AfterValidator(_contract)]
 Login = Annotated[str, Field(min_length=1), AfterValidator(_login)]  # PostgreSQL's user or database

@@ -12,7 +12,7 @@ from local.child import Child
 from local.service import ROOT
 from local.waiting import wait_until
 
-DATA: Final = ROOT / ".local" / "demo"  # git-ignored; the next run goes on with it
+DATA: Final = ROOT / ".local" / "demo"  # git-ignored; the next run continues with it
 VERIFY: Final = ("-m", "consumer", "verify", "--full")
 CATCH_UP_S: Final = 60.0  # for the consumer, once nothing more is sent; it takes a tenth of a second
 VERIFY_S: Final = 600.0  # it counts every row
@@ -48,7 +48,7 @@ def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str],
         failures.append(f"the check was not done after {patience_s:.0f} s")
     for failure in failures:
         console.print(f"note: {failure}")
-    console.print(f"the data stays in {DATA.relative_to(ROOT)}, the next demo goes on with it")
+    console.print(f"the data stays in {DATA.relative_to(ROOT)}, the next demo continues with it")
     if hurried:
         return exit_code or 0
     return int(bool(exit_code or failures))

@@ -40,11 +40,11 @@ def samples_of(declared: AnyField) -> Samples:  # noqa: PLR0911 - one for each k
         case Text():
             return _texts(declared)
         case Integer():
-            return _wholes(declared)
+            return _integers(declared)
         case IntegerArray():
             return _arrays(declared)
         case Float():
-            return _reals(declared)
+            return _floats(declared)
         case Timestamp():
             bad = {f'"{text}"': "year" for text in NO_SUCH_YEAR} | {f'"{text}"': "not_rfc3339" for text in NOT_RFC3339}
             good: dict[str, datetime] = {f'"{TIME}"': INSTANT} | {f'"{text}"': at for text, at in GOOD_TIMES.items()}
@@ -83,7 +83,7 @@ def _texts(declared: Text) -> Samples:
     return found
 
 
-def _wholes(declared: Integer) -> Samples:
+def _integers(declared: Integer) -> Samples:
     low, high = declared.lowest, declared.highest
     found = Samples({f"{number}": number for number in (low, high, (low + high) // 2)})
     for text in (f"{low - 1}", f"{high + 1}", f"{2**64}", f"{-(2**63) - 1}", "9" * DIGITS, f"-{'9' * 21}"):
@@ -109,7 +109,7 @@ def _arrays(declared: IntegerArray) -> Samples:
     return found
 
 
-def _reals(declared: Float) -> Samples:
+def _floats(declared: Float) -> Samples:
     low = -1e308 if declared.minimum is None else declared.minimum
     high = 1e308 if declared.maximum is None else declared.maximum
     middle = low / 2 + high / 2
