@@ -104,7 +104,7 @@ def demo(folder: Path) -> Iterator[Callable[..., tuple[Demo, Path]]]:
         run.process.wait()
 
 
-def test_demo_balances_its_books_and_the_next_one_goes_on(demo: Callable[..., tuple[Demo, Path]]) -> None:
+def test_demo_balances_its_ledger_and_the_next_one_continues(demo: Callable[..., tuple[Demo, Path]]) -> None:
     """The first command of the README: rows flow, nothing is lost, and data stays."""
     rows = []
     for _ in range(2):
@@ -144,7 +144,7 @@ def test_ctrl_c_while_starting_leaves_nothing_and_is_no_failure(
 
 
 @pytest.mark.fault
-def test_ctrl_c_on_a_terminal_stops_the_picture_and_checks_the_books(folder: Path) -> None:
+def test_ctrl_c_on_a_terminal_stops_the_view_and_checks_the_ledger(folder: Path) -> None:
     """The usual end of a demo."""
     terminal, inside = pty.openpty()
     run = Demo(folder, inside, TERM="xterm", COLUMNS="80", LINES="24")

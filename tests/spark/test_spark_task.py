@@ -78,7 +78,7 @@ def test_task_that_runs_again_writes_nothing(job: Job, database: Database) -> No
     assert database.lost_and_surplus(SENT) == ([], [])
 
 
-def test_task_that_overlaps_the_books_writes_what_is_beyond_them(job: Job, database: Database) -> None:
+def test_task_that_overlaps_the_ledger_writes_what_is_beyond_it(job: Job, database: Database) -> None:
     """The other engine may have stored a part of it, ending in the middle of an Arrow batch."""
     run(job, range(30))
     second = run(job, range(20), range(20, 100))
@@ -88,7 +88,7 @@ def test_task_that_overlaps_the_books_writes_what_is_beyond_them(job: Job, datab
     assert database.query("SELECT next_offset, stored, skipped FROM kafka_ledger") == [(100, 100, 0)]
 
 
-def test_books_that_went_back_are_no_hole_in_kafka(job: Job, database: Database) -> None:
+def test_ledger_that_went_back_is_no_hole_in_kafka(job: Job, database: Database) -> None:
     """A database restored from a backup knows less than Spark believes: it has to begin anew, not to skip."""
     run(job, range(60))
     database.query('DELETE FROM heartbeats WHERE (kafka_place(id))."offset" >= 40')

@@ -100,7 +100,7 @@ def test_halves_of_an_event_in_two_records_stay_two_rejects() -> None:
     assert [one.reason for one in batch.rejected] == ["not_json", "not_json"]
 
 
-def test_unjudged_records_are_rejected_and_accounted_for() -> None:
+def test_unvalidated_records_are_rejected_and_accounted_for() -> None:
     """An unreadable batch has offsets and no payloads: each is a row of the quarantine, and the ledger balances."""
     unreadable = [Rejected(PlainRecord(5, n, 0, USUAL_MS, None, None), Reason.UNREADABLE_BATCH) for n in (2, 3)]
     large = Rejected(PlainRecord(5, 4, 2, USUAL_MS, b"key", b"x"), Reason.EVENT_TOO_LARGE, 99)
@@ -161,7 +161,7 @@ def test_senders_time_that_is_no_time_condemns_no_event(kind: int, record_ms: in
     assert good.newest_ms == 0  # an age of 56 years would be shown otherwise
 
 
-def test_each_record_is_judged_by_its_own_kind_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_record_is_validated_by_its_own_kind_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A topic's setting can change between two records of a batch; a broker's time never yields to our clock."""
     clock_ms = USUAL_MS + 10 * 86_400_000
     monkeypatch.setattr(time, "time_ns", lambda: clock_ms * 1_000_000)

@@ -34,7 +34,7 @@ def verdict_of(decode: Decode, payload: bytes | None) -> Values | str:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
-def test_hostile_payload_gets_the_verdict_of_its_contract(contract: Contract) -> None:
+def test_hostile_payload_gets_the_result_of_its_contract(contract: Contract) -> None:
     """A new event's hostile values are tested without a test of its own."""
     decode, cases = Decode(contract, MAX_FUTURE), cases_of(contract)
 
@@ -55,7 +55,7 @@ def test_exact_way_gives_the_same_value_as_the_quick_one(contract: Contract) -> 
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
-def test_payload_among_others_gets_the_verdict_it_gets_alone(contract: Contract) -> None:
+def test_payload_among_others_gets_the_result_it_gets_alone(contract: Contract) -> None:
     """Many at once are validated faster, with the same result."""
     decode, cases = Decode(contract, MAX_FUTURE), cases_of(contract)
     usual = cases[0].payload
@@ -70,7 +70,7 @@ def test_payload_among_others_gets_the_verdict_it_gets_alone(contract: Contract)
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
-def test_mutants_get_one_verdict_by_every_way(contract: Contract) -> None:
+def test_mutants_get_one_result_by_every_parser(contract: Contract) -> None:
     """An exception would stop a partition for ever; with a second result, a replay would differ."""
     decode, exactly = Decode(contract, MAX_FUTURE), Exactly(contract, MAX_FUTURE)
     seeds = [case.payload for case in cases_of(contract) if case.payload and len(case.payload) <= LONGEST]

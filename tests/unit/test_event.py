@@ -61,7 +61,7 @@ def test_schema_in_docs_is_the_codes_own() -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if _is_json(case)], ids=lambda case: case.name)
-def test_schema_and_judge_agree_as_far_as_a_schema_can(case: Case) -> None:
+def test_schema_and_validation_agree_as_far_as_a_schema_can(case: Case) -> None:
     """A sender who checks against the schema is not refused for what a schema could have told."""
     document = json.loads((case.payload or b"").decode(), parse_int=lambda digits: int(digits[:30]))
     fits = Draft202012Validator(SCHEMA).is_valid(document)

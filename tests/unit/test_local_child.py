@@ -105,9 +105,7 @@ def test_stop_sends_the_signal_and_waits(start: Callable[..., Child], tmp_path: 
     assert not is_alive(child.pid)
 
 
-def test_command_that_does_not_heed_the_signal_is_killed_after_the_grace(
-    start: Callable[..., Child], tmp_path: Path
-) -> None:
+def test_command_that_ignores_the_signal_is_killed_after_the_grace(start: Callable[..., Child], tmp_path: Path) -> None:
     """A stop ends, whatever the command does."""
     child = start(DEAF)
     lines_of(tmp_path / "output")

@@ -178,7 +178,7 @@ def test_log_is_one_json_object_a_line_where_no_terminal_is(start: Start, form: 
     assert "ZeroDivisionError" in failed["exception"]
 
 
-def test_log_level_is_heeded(start: Start) -> None:
+def test_log_level_is_applied(start: Start) -> None:
     """Details appear only on request."""
     loud, _ = start(LOGS, "json", "debug").communicate(timeout=DEADLINE_S)
     quiet, _ = start(LOGS, "json", "error").communicate(timeout=DEADLINE_S)

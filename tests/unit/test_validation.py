@@ -64,7 +64,7 @@ def decode() -> Decode:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_hostile_payload_gets_the_verdict_of_the_spec(decode: Decode, case: Case) -> None:
+def test_hostile_payload_gets_the_result_of_the_spec(decode: Decode, case: Case) -> None:
     """Every engine means the same by a valid heartbeat, and none can be held up by one message."""
     began = time.thread_time()
     decoded = decode(case.payload, case.appended_ms)
@@ -178,7 +178,7 @@ def test_quick_way_and_exact_way_agree(customer: str, timestamp: str, heart_rate
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_payload_among_others_gets_the_verdict_it_gets_alone(decode: Decode, case: Case) -> None:
+def test_payload_among_others_gets_the_result_it_gets_alone(decode: Decode, case: Case) -> None:
     """Many at once are validated faster, with the same result: if one is unusual, each is validated alone."""
     cases = [Case("plain", event(), row()), case, Case("plain", event(heart_rate="99"), row(heart_rate=99))]
 
@@ -192,7 +192,7 @@ def test_payload_among_others_gets_the_verdict_it_gets_alone(decode: Decode, cas
 
 @BOUNDED
 @given(st.lists(st.tuples(st.from_regex(r"[!#-\[\]-~]{1,64}", fullmatch=True), INSTANTS, RATES), min_size=1))
-def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
+def test_plainly_written_events_are_validated_at_once(expected: list[Row]) -> None:
     """All that our producer sends takes the quick way; if it did not, nothing but the speed would tell."""
     payloads = [
         event(f'"{name}"', f'"{instant.replace(tzinfo=None).isoformat(timespec="microseconds")}Z"', f"{rate}")
@@ -208,7 +208,7 @@ def test_plainly_written_events_are_judged_at_once(expected: list[Row]) -> None:
 
 @BOUNDED
 @given(st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), max_size=8), st.sampled_from([0, 1, 300, 86_400]))
-def test_verdict_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
+def test_result_depends_on_the_record_alone(records: list[tuple[int, int]], max_future_s: int) -> None:
     """Records validated before, in this process or another one, do not affect a record's result."""
     decode = Decode(HEARTBEATS, timedelta(seconds=max_future_s))
     usual = EPOCH + timedelta(milliseconds=USUAL_MS)

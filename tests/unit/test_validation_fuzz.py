@@ -97,7 +97,7 @@ class Exactly(Decode):
         return self.read_exactly(payload)
 
 
-def test_every_mutant_gets_one_verdict_and_what_is_accepted_was_read_right(decode: Decode) -> None:
+def test_every_mutant_gets_one_result_and_what_is_accepted_was_read_right(decode: Decode) -> None:
     """An exception would stop a partition for ever; with a second result, a replay would differ."""
     exactly, good = Exactly(HEARTBEATS, timedelta(minutes=5)), event()
     accepted = at_once = 0

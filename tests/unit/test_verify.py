@@ -81,7 +81,7 @@ def test_any_single_figure_that_is_off_is_a_fault(found: tuple[LedgerRow, Rows, 
         (STORED, REJECTED, []),
     ],
 )  # fmt: skip
-def test_rows_that_do_not_fit_the_books_are_named(
+def test_rows_that_do_not_fit_the_ledger_are_named(
     stored: Rows | None, rejected: Rows | None, faults: list[str]
 ) -> None:
     """A lost, a repeated and a foreign row each betray themselves by the rows' ids alone."""

@@ -121,7 +121,7 @@ def test_second_writer_copies_meanwhile_and_commits_only_after_the_first(error: 
     assert second.closed
 
 
-def test_overtaken_owner_reads_the_books_again() -> None:
+def test_overtaken_owner_reads_the_ledger_again() -> None:
     """A batch that somebody else stored is dropped, not stored twice; the loop goes on behind it."""
     store = MemoryStore()
     store.before_commit.append(store.tables.commit)
@@ -170,7 +170,7 @@ def test_topic_made_again_is_not_shown_the_offsets_of_the_old_one() -> None:
     assert running.source.mirrored == {0: 0, 1: 5}
 
 
-def test_topic_made_again_before_the_books_were_asked_is_not_taken_for_the_old_one() -> None:
+def test_topic_made_again_before_the_ledger_was_read_is_not_taken_for_the_old_one() -> None:
     """The old topic's ledger, with the new one's offsets beside it, would look like lost messages."""
     new = MemoryTopic.holding(30, topic_id="second")
     running = Running(TOPIC, new)

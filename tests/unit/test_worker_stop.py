@@ -77,7 +77,7 @@ def test_stop_does_not_wait_for_ever_for_the_group(monkeypatch: pytest.MonkeyPat
     assert "did not leave the consumer group in time" in [line["event"] for line in logs]
 
 
-def test_stop_does_not_wait_for_ever_for_the_books(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_not_wait_for_ever_for_the_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, while the database does not even say where to begin."""
     assert stops_in_time(monkeypatch, TOPIC, "before_positions")
 
@@ -124,7 +124,7 @@ def test_stop_is_clean_though_the_last_write_failed(error: HeartbeatError) -> No
     assert store.closed
 
 
-def test_member_leaves_the_group_though_its_last_write_found_the_books_wrong() -> None:
+def test_member_leaves_the_group_though_its_last_write_found_the_ledger_wrong() -> None:
     """The others need not wait for its session to end."""
     gate = Gate(then=raising(LedgerError("they differ", hint="Look.")))
     store = MemoryStore()
