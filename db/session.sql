@@ -1,6 +1,5 @@
 -- Prepares a session that changes the schema: its settings, and the lock that admits one session at a time.
 
-\set ON_ERROR_STOP on
 SET client_min_messages = warning;
 -- A lock held by another session, such as a reader's open transaction, makes this fail instead of hang.
 SET lock_timeout = '60s';

@@ -1,5 +1,6 @@
 """Databases that older versions made, their schema as it stood then: `psql -f db/schema.sql` makes them as new ones."""
 
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from psycopg.sql import SQL, Identifier
 
 from local.errors import LocalServerError
 from local.postgres import PostgresServer
+from local.postgres_programs import program
 from local.schema import apply_schema
 from local.service import ROOT
 from local.waiting import wait_until
@@ -135,6 +137,15 @@ def test_older_files_refuse_a_newer_database(database: Database) -> None:
         apply_schema(database.server, database.name)
     assert "Nothing was changed." in raised.value.hint
     assert database.query("SELECT to_regproc('note_heartbeats')") == [(None,)]
+
+
+def test_schema_from_stdin_fails_instead_of_doing_nothing(empty: Empty, tmp_path: Path) -> None:
+    """The included files are looked for in the current folder; without them psql went on, and ended with 0."""
+    command = [str(program("psql")), "--no-psqlrc", "--quiet", (database := empty()).server.conninfo(database.name)]
+    with (ROOT / "db" / "schema.sql").open("rb") as schema:
+        done = subprocess.run(command, stdin=schema, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (3, "session.sql: No such file or directory\n")
 
 
 def test_migration_that_fails_names_itself_and_leaves_nothing(empty: Empty, database: Database) -> None:
