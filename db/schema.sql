@@ -1,5 +1,5 @@
 -- The tables of the heartbeat pipeline, and everything else that its database needs: `psql -f db/schema.sql`, any number of
--- times. An older database gets what it lacks, and keeps its data. This file has the tables' present form; migrations/
+-- times. An older database gets the changes since, and keeps its data. This file has the tables' present form; migrations/
 -- brings older tables to it. It needs PostgreSQL 14 or newer and a UTF8 database.
 \set ON_ERROR_STOP on
 \ir session.sql

@@ -38,9 +38,11 @@ QUERIES: Final = (
     SELECT 'sequence', sequencename, data_type::text, start_value, min_value, max_value, increment_by, cycle
     FROM pg_sequences WHERE schemaname = 'public'
     """,
+    # Partitions keep the comments that their table had when they were created.
     """
     SELECT 'comment', identity, description
-    FROM pg_description, LATERAL pg_identify_object(classoid, objoid, objsubid) WHERE identity ~ '^public[.]'
+    FROM pg_description, LATERAL pg_identify_object(classoid, objoid, objsubid)
+    WHERE identity ~ '^public[.]' AND identity !~ '^public[.]heartbeats_(old|[0-9]{8})[.]'
     """,
     "SELECT 'migration', number, name FROM heartbeat_migrations",
 )
