@@ -1,8 +1,8 @@
 """
-What the tables need besides being written to: rollups, coming days' partitions, retention.
+Maintains the tables: rollups, partitions of the coming days, retention.
 
-It runs in its own thread and session, in every consumer. The database lets one consumer at a time do it, and decides by
-its own clock what is old. A step waits at most 0.2 s for a lock that blocks writers, and retries later.
+It runs in its own thread and session, in every consumer. The database lets one session at a time maintain them, and
+its clock decides what is old. A step waits at most 0.2 s for a lock that blocks writers, and retries later.
 """
 
 import threading

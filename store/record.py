@@ -21,7 +21,7 @@ def reference_ms(record: Record, clock_ms: int) -> int:
     Return the time by which a record's timestamp counts as future, in milliseconds since 1970.
 
     Args:
-        record: With `LogAppendTime`, the broker's time decides alone: the verdict is the same whenever it is read.
+        record: With `LogAppendTime`, the broker's time decides alone: the result is the same whenever it is read.
             A topic with `CreateTime` holds the sender's time, which may be seconds, 0 or -1.
         clock_ms: The consumer's clock; it decides where it is later than a sender's time.
     """

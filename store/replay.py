@@ -130,11 +130,11 @@ def _validate(taken: Sequence[Taken], decode: Decode) -> tuple[dict[int, Event],
     good: dict[int, Event] = {}
     kept: Counter[str] = Counter()
     for row_id, payload, reference_ms in taken:
-        verdict = decode(payload, reference_ms)
-        if isinstance(verdict, str):
-            kept[verdict] += 1
+        event = decode(payload, reference_ms)
+        if isinstance(event, str):
+            kept[event] += 1
         else:
-            good[row_id] = verdict
+            good[row_id] = event
     return good, kept
 
 
