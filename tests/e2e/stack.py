@@ -48,10 +48,11 @@ def docker(*arguments: str, environment: Mapping[str, str] | None = None, folder
     return done.stdout.strip()
 
 
-def resolve_file(folder: Path = ROOT, /, **environment: str) -> dict[str, Any]:
-    """Return the file as compose understands it in a fresh clone, with only these variables set."""
+def resolve_file(folder: Path = ROOT, /, *files: str, **environment: str) -> dict[str, Any]:
+    """Return the file, or all `files`, as compose understands it in a fresh clone, with only these variables set."""
     own = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "DOCKER_HOST"}}
-    said = docker("compose", "config", "--format", "json", environment=own | environment, folder=folder)
+    chosen = [f"--file={file}" for file in files]
+    said = docker("compose", *chosen, "config", "--format", "json", environment=own | environment, folder=folder)
     resolved: dict[str, Any] = json.loads(said)
     return resolved
 

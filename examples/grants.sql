@@ -1,0 +1,5 @@
+-- The rights of db/roles.sql for an example's table: psql --set=table=<name> --file=<its SQL> --file=examples/grants.sql
+\getenv consumer POSTGRESQL_CONSUMER_USERNAME
+\getenv reader GRAFANA_POSTGRESQL_USERNAME
+GRANT SELECT, INSERT ON :"table" TO :"consumer";
+GRANT SELECT ON :"table" TO :"reader";
