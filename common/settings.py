@@ -78,6 +78,8 @@ class Producer(Section):
     customers: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
     interval_s: Annotated[float, Field(ge=0, le=86400)] = 1.0  # 0: as fast as possible
     seed: Annotated[int, Field(ge=0)] | None = None  # None: other heart rates at each start
+    # Of each kind, in the whole fleet. Many more would move the distribution; 0: none
+    episodes_per_hour: Annotated[float, Field(ge=0, le=600)] = 6.0
     flush_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 20.0
     metrics_host: OwnAddress = "127.0.0.1"
     metrics_port: MetricsPort = 9101

@@ -1,5 +1,6 @@
 """`python -m producer`: send every customer's heart rate once per interval, until stopped."""
 
+import secrets
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from common.settings import load
 from common.topic import ensure_topic
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder
+from producer.episodes import EpisodicRates
 from producer.kafka_producer import KafkaSender
 from producer.report import SendReport
 from producer.schedule import Schedule
@@ -42,24 +44,33 @@ def produce(config: Path) -> int:
     own = settings.producer
     stop, health = runtime.begin(SERVICE, settings.logging, own, "producer")
     log = structlog.get_logger()
+    seed = secrets.randbits(32) if own.seed is None else own.seed
     log.info(
         "service started",
         topic=settings.kafka.topic,
         kafka=settings.kafka.bootstrap_servers,
         customers=own.customers,
         interval_s=own.interval_s,
+        seed=seed,
+        episodes_per_hour=own.episodes_per_hour,
     )
     watch = TopicWatch(settings.kafka, stop, ensure_topic(settings.kafka, stop))
     sender = KafkaSender(settings)
     report = SendReport(sender, health, on_outage=watch.look)
-    rates, encoder = HeartRates(own.customers, own.interval_s, own.seed), Encoder(own.customers)
+    people = EpisodicRates(HeartRates(own.customers, own.interval_s, seed), seed, own.customers, own.episodes_per_hour)
+    encoder = Encoder(own.customers)
     schedule = Schedule(own.customers, own.interval_s)
     runtime.prepare_for_batches()
     while not stop.is_set() and not sender.fatal_error:
         first, last, skipped = schedule.due(0 if sender.is_full else MOST_AT_ONCE)
         report.skipped(skipped)
         if last > first:
-            sender.send(encoder.encode(first, rates.read(first, last).tolist(), datetime.now(UTC)))
+            at = datetime.now(UTC)
+            rates_bpm, silent = people.read(first, last, at)
+            messages = encoder.encode(first, rates_bpm.tolist(), at)
+            for index in silent:
+                del messages[index]
+            sender.send(messages)
         sender.poll(QUEUE_FULL_S if sender.is_full else 0)
         if watch.wants_new_client(is_stuck=report.is_stuck):
             sender.renew()

@@ -49,12 +49,13 @@ class HeartRates:
 
     def __init__(self, customers: int, interval_s: float, seed: int | None) -> None:
         self._random = np.random.Generator(np.random.SFC64(seed))
-        part = (self._random.permutation(customers) + self._random.random(customers)) / customers
+        part = population(customers, self._random)
         lasting_s, variance = (np.array(column)[:, None] for column in zip(*DRIFTS, strict=True))
         kept = np.exp(-(interval_s or 1.0) / lasting_s)
         levels = _level(part)
         # In cells of the table, so that reading is adding, cutting and looking up; float32 halves the memory traffic.
         self._levels = (CELLS_PER_UNIT * (levels + TABLE_HALF)).astype(np.float32)
+        self._own_levels = self._levels.copy()
         self._kept = kept.astype(np.float32)
         self._fresh = (CELLS_PER_UNIT * np.sqrt(variance * (1 - kept**2))).astype(np.float32)
         self._drifts = self._draw(customers)
@@ -70,9 +71,19 @@ class HeartRates:
         rates_bpm: npt.NDArray[np.int16] = self._bpm.take(cells.astype(np.intp), mode="clip")
         return rates_bpm
 
+    def move(self, customer: int, by: float) -> None:
+        """Move a customer's level away from his own, by so many standard deviations of the population; 0: back."""
+        self._levels[customer] = self._own_levels[customer] + CELLS_PER_UNIT * by
+
     def _draw(self, customers: int) -> npt.NDArray[np.float32]:
         """Draw for each term of each customer; customer by customer, so that any `first` and `last` give the same."""
         return self._random.standard_normal((customers, len(DRIFTS)), np.float32).T
+
+
+def population(customers: int, random: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Draw the part of the population (0 to 1) that lies below each customer's level."""
+    part: npt.NDArray[np.float64] = (random.permutation(customers) + random.random(customers)) / customers
+    return part
 
 
 def _cells() -> npt.NDArray[np.float64]:

@@ -40,12 +40,13 @@ def stop_at(producer: Service, messages: int) -> dict[str, int]:
 def ordinary_run(
     kafka_server: KafkaServer, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, int], list[Sent]]:
-    """A few seconds with the default settings: the last report and all records."""
+    """A few seconds with the default settings, without episodes: the last report and all records."""
     topic = Topic(kafka_server, "ordinary-run")
     settings = {
         "HEARTBEAT_KAFKA__BOOTSTRAP_SERVERS": kafka_server.bootstrap_servers,
         "HEARTBEAT_KAFKA__TOPIC": topic.name,
         "HEARTBEAT_PRODUCER__METRICS_PORT": "0",
+        "HEARTBEAT_PRODUCER__EPISODES_PER_HOUR": "0",  # a silent customer would not send once a second
     }
     producer = start_service(["producer"], settings, tmp_path_factory.mktemp("producer") / "log")
     try:
@@ -100,7 +101,12 @@ def test_sending_times_are_spread_over_the_second(ordinary_run: tuple[dict[str, 
 
 
 def test_same_seed_sends_the_same_heart_rates(start: StartService, topic: Topic) -> None:
-    seeded = {"HEARTBEAT_PRODUCER__SEED": "7", "HEARTBEAT_PRODUCER__CUSTOMERS": "50"}
+    """Episodes are also the seed's, but belong to the time of day."""
+    seeded = {
+        "HEARTBEAT_PRODUCER__SEED": "7",
+        "HEARTBEAT_PRODUCER__CUSTOMERS": "50",
+        "HEARTBEAT_PRODUCER__EPISODES_PER_HOUR": "0",
+    }
     first = stop_at(start("producer", **seeded), 100)["sent"]
     stop_at(start("producer", **seeded), 100)
     records = read_topic(topic)
