@@ -185,13 +185,18 @@ BEGIN
         DELETE FROM heartbeats_fleet WHERE (width_s, bucket) IN (
             SELECT width_s, bucket FROM heartbeats_fleet WHERE bucket < before LIMIT most)
         RETURNING 1
+    ), ended AS (
+        DELETE FROM alarms WHERE (customer_id, kind, started_at) IN (
+            SELECT customer_id, kind, started_at FROM alarms WHERE ended_at < before LIMIT most)
+        RETURNING 1
     )
-    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets) INTO dropped;
+    SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets)
+           + (SELECT count(*) FROM ended) INTO dropped;
     RETURN dropped;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
-COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups; NULL while another session holds the lock of maintenance';
+COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups and alarms that ended; NULL while another session holds the lock of maintenance';
 
 CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT

@@ -161,12 +161,53 @@ CREATE TABLE retention_floor (
 );
 INSERT INTO retention_floor DEFAULT VALUES;
 
+-- Alarms ---------------------------------------------------------------------------------------------------------
+
+-- All three times are event times. A person has at most one open alarm of a kind.
+CREATE TABLE alarms (
+    customer_id varchar     NOT NULL COLLATE "C",
+    kind        text        NOT NULL CHECK (kind IN ('silent', 'high', 'low', 'stuck')),
+    started_at  timestamptz NOT NULL,
+    noticed_at  timestamptz NOT NULL,
+    ended_at    timestamptz,
+    value       smallint    NOT NULL,
+    usual_low   real,
+    usual_high  real,
+    PRIMARY KEY (customer_id, kind, started_at)
+);
+CREATE UNIQUE INDEX idx_open_alarms ON alarms (customer_id, kind) WHERE ended_at IS NULL;
+CREATE INDEX idx_alarms_started ON alarms (started_at);
+
+-- What look_for_alarms() knows of each person and partition. It updates them every five seconds: room in their pages
+-- keeps those updates off the index.
+CREATE TABLE alarm_people (
+    customer_id  varchar     PRIMARY KEY COLLATE "C",
+    partition_id bigint      NOT NULL,
+    first_at     timestamptz NOT NULL,
+    seen_at      timestamptz NOT NULL,
+    bpm          real        NOT NULL,
+    side         smallint    NOT NULL,
+    side_since   timestamptz NOT NULL,
+    same_bpm     smallint,
+    same_since   timestamptz,
+    usual_low    real,
+    usual_high   real,
+    usual_at     timestamptz
+) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE alarm_positions (
+    partition_id bigint      PRIMARY KEY,
+    looked_until timestamptz NOT NULL,
+    steady_since timestamptz
+) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
 -- Locks ----------------------------------------------------------------------------------------------------------
 
 -- These tables have no columns and no rows: they are locked. A reader's right to SELECT does not reach such a lock,
 -- whereas anyone who can run SQL can take an advisory lock.
 CREATE TABLE rejected_turn ();
 CREATE TABLE maintenance_turn ();
+CREATE TABLE alarm_turn ();
 
 INSERT INTO heartbeat_migrations
 SELECT left(name, 4)::integer, name FROM unnest(string_to_array(rtrim(:'known'), ' ')) AS name;
@@ -235,6 +276,19 @@ COMMENT ON COLUMN heartbeats_fleet.bpm IS 'Histogram: the heart rates that occur
 COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats before this time; their rollups stay';
 COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept; it overrides the consumers'' settings. 1: today and yesterday (UTC)';
 COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'This many bytes of the newest quarantined messages are always kept';
+COMMENT ON TABLE alarms IS 'What was noticed about people; open while ended_at is NULL';
+COMMENT ON COLUMN alarms.kind IS 'silent: no heartbeat; high, low: outside the person''s own usual range; stuck: one value for minutes';
+COMMENT ON COLUMN alarms.started_at IS 'By the heartbeats'' timestamps: the last one before a silence, or the first one of what it is about';
+COMMENT ON COLUMN alarms.noticed_at IS 'The timestamp up to which heartbeats had been looked at; on live data a few seconds ago';
+COMMENT ON COLUMN alarms.ended_at IS 'The first timestamp at which it was over';
+COMMENT ON COLUMN alarms.value IS 'Beats per minute when it was noticed; the last ones before a silence';
+COMMENT ON COLUMN alarms.usual_low IS 'Beats per minute: the lower end of the person''s usual range; NULL while it is unknown';
+COMMENT ON TABLE alarm_people IS 'What look_for_alarms() saw last of each person';
+COMMENT ON COLUMN alarm_people.partition_id IS 'id >> 40 of the person''s heartbeats: topic generation and partition';
+COMMENT ON COLUMN alarm_people.side IS '1: above the usual range, -1: below, 0: within';
+COMMENT ON TABLE alarm_positions IS 'Up to which timestamp look_for_alarms() has looked, by partition';
+COMMENT ON COLUMN alarm_positions.steady_since IS 'Since when it had heartbeats in each five seconds; NULL: it had none in the last';
+COMMENT ON TABLE alarm_turn IS 'Locked by the session that looks for alarms';
 COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds or replays the quarantine';
 COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollups, makes days or drops old data';
 
@@ -245,6 +299,7 @@ COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollu
 \ir quarantine.sql
 \ir retention.sql
 \ir rollups.sql
+\ir alarms.sql
 \ir objects.sql
 
 RESET client_min_messages;

@@ -1,5 +1,5 @@
 """
-Maintains the tables: rollups, partitions of the coming days, retention.
+Maintains the tables: rollups, alarms, partitions of the coming days, retention.
 
 It runs in its own thread and session, in every consumer. The database lets one session at a time maintain them, and
 its clock decides what is old. A step waits at most 0.2 s for a lock that blocks writers, and retries later.
@@ -24,6 +24,7 @@ from store.session import Session
 from store.steps import LOOK_EVERY_S, Done, Step, run_due
 
 ROLLUP_EVERY_S: Final = 5.0
+ALARMS_EVERY_S: Final = 2.0  # five seconds of heartbeats are looked at soon after they are complete
 STORAGE_EVERY_S: Final = 60.0
 LONGEST_S: Final = 2.0  # a step with more to do lets the others run after so long
 DAYS_AHEAD: Final = 7  # partitions are created early: a week without a consumer does no harm
@@ -47,6 +48,7 @@ DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
 DROP_STRAYS: Final = "SELECT drop_strays(%s, %s)"
 DROP_REJECTED: Final = "SELECT drop_rejected(%s, %s)"
 DROP_ROLLUPS: Final = "SELECT drop_rollups(%s, %s)"
+LOOK_FOR_ALARMS: Final = "SELECT windows, changed FROM look_for_alarms(%s, %s, %s, %s)"
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 
 
@@ -69,6 +71,9 @@ class Maintenance:
             "rollup_retention_days": consumer.rollup_retention_days,
         }  # 0: for ever
         self._keep_days = dict(self._asked_days)  # not less than the database's floor
+        self._alarms = (
+            consumer.alarm_silent_s, consumer.alarm_outside_s, consumer.alarm_outside_bpm, consumer.alarm_stuck_s,
+        )  # fmt: skip
         self._session = Session(settings, credentials, "heartbeat-maintenance", LIMITS)
         self._log = structlog.get_logger()
         self._stop = threading.Event()
@@ -78,6 +83,7 @@ class Maintenance:
         of_heartbeats = [
             Step("coming_days", every, self.make_days),
             Step("rollups", ROLLUP_EVERY_S, self.refresh_rollups),
+            Step("alarms", ALARMS_EVERY_S, self.look_for_alarms),
             Step("old_days", every, self.drop_days),
             Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days")),
             Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
@@ -112,6 +118,21 @@ class Maintenance:
     def refresh_rollups(self) -> Done:
         """Sum up minutes whose heartbeats changed."""
         return self._repeat("refresh the rollups", REFRESH)[1]
+
+    def look_for_alarms(self) -> Done:
+        """Open and close alarms: five seconds of event time in each transaction, until none are left."""
+        silent_s, outside_s, _, stuck_s = self._alarms
+        if not (silent_s or outside_s or stuck_s):
+            return Done.ALL
+        until = time.monotonic() + TURN_S
+        while True:
+            windows, changed = self._row("look for alarms", LOOK_FOR_ALARMS, *self._alarms)
+            for alarm in changed or ():
+                self._log.info("alarm closed" if alarm["ended_at"] else "alarm opened", **alarm)
+            if not windows:
+                return Done.NOT_OURS if windows is None else Done.ALL
+            if self._stop.is_set() or time.monotonic() >= until:
+                return Done.PART
 
     def make_days(self) -> Done:
         """Create the partitions of the coming days, and of days with rows in the default partition."""

@@ -1,0 +1,247 @@
+"""Alarms about people, by event time, on a real PostgreSQL: against the truth of simulated hours, and case by case."""
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from structlog.testing import capture_logs
+
+from benchmarks.alarms import ADVANCE, BEGIN, COPY, LIMITS, STEP, Day, score
+from producer.episodes import Kind
+from store.maintenance import LOOK_FOR_ALARMS
+from store.steps import Done
+from tests import roles as test_roles
+from tests.pipeline import Database
+from tests.store import open_maintenance
+
+pytestmark = pytest.mark.integration
+
+START = datetime(2026, 11, 22, 9, tzinfo=UTC)  # fixed: the episodes of a seed belong to the time of day
+OPEN = "SELECT customer_id, kind FROM alarms WHERE ended_at IS NULL ORDER BY customer_id, kind"
+LASTED = "SELECT customer_id, kind, started_at, ended_at FROM alarms"
+EVERYBODY = range(1, 21)
+
+
+def around_70(number: int, second: int) -> int:
+    """Give a heart rate that varies."""
+    return 70 + (number + second) % 5
+
+
+class Fleet:
+    """Heartbeats as a consumer stores them: odd customers in partition 1, even ones in 0; times in seconds."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self.connection = connection
+        self.offsets = [0, 0]
+        connection.execute(BEGIN)
+
+    def send(
+        self,
+        numbers: Iterable[int],
+        begins_s: int,
+        ends_s: int,
+        bpm: Callable[[int, int], int] = around_70,
+        *,
+        ahead_s: int = 0,
+    ) -> None:
+        """Copy one heartbeat a second of each; the sender's clock may be ahead."""
+        with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
+            for second in range(begins_s, ends_s):
+                for number in numbers:
+                    partition = number % 2
+                    row_id = 1 << 56 | partition << 40 | self.offsets[partition]
+                    self.offsets[partition] += 1
+                    copy.write_row((row_id, f"CUST-{number:06d}", at(second + ahead_s), bpm(number, second)))
+
+    def advance(self, *partitions: int) -> None:
+        """Take into the ledger what was stored: only then does it count."""
+        for partition in partitions or (0, 1):
+            self.connection.execute(ADVANCE, (self.offsets[partition], self.offsets[partition], partition))
+
+    def look(self) -> None:
+        """Look for alarms until nothing is left."""
+        while self.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone()[0]:  # type: ignore[index]  # one row, always
+            pass
+
+    def alarms(self, statement: str = OPEN) -> list[tuple[Any, ...]]:
+        return self.connection.execute(statement.encode()).fetchall()
+
+
+def at(second: int) -> datetime:
+    return START + timedelta(seconds=second)
+
+
+@pytest.fixture
+def fleet(database: Database) -> Iterator[Fleet]:
+    with database.connect() as connection:
+        yield Fleet(connection)
+
+
+def test_alarms_of_simulated_hours_agree_with_the_truth(database: Database) -> None:
+    """Every kind, with the settings' defaults; `python -m benchmarks.alarms` shows the same of a day."""
+    with database.connect() as connection:
+        day = Day(connection, 40, 1, START)
+        while day.now < START + timedelta(hours=2):
+            day.fill(STEP)
+            day.look()
+        scores = score(day)
+
+    assert min(found.episodes for found in scores.values()) >= 3, scores
+    assert sum(found.found for found in scores.values()) >= 0.9 * sum(found.episodes for found in scores.values()), (
+        scores
+    )
+    assert all((found.true, found.doubled) == (found.alarms, 0) for found in scores.values()), scores
+    assert max(scores[Kind.SILENT].notice_s) <= 20
+
+
+def test_silent_person_is_noticed_within_twenty_seconds_and_heard_again(fleet: Fleet) -> None:
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.send(EVERYBODY, 120, 150)
+    fleet.advance()
+    fleet.look()
+
+    [(who, kind, started_at, noticed_at, ended_at)] = fleet.alarms(
+        "SELECT customer_id, kind, started_at, noticed_at, ended_at FROM alarms"
+    )
+    assert (who, kind, started_at, ended_at) == ("CUST-000001", "silent", at(59), at(120))
+    assert at(59 + 15) < noticed_at <= at(59 + 20)
+
+
+def test_nobody_is_silent_because_the_producer_was(fleet: Fleet) -> None:
+    """A thousand alarms after every restart would hide the one that matters."""
+    fleet.send(EVERYBODY, 0, 63)
+    fleet.send(EVERYBODY, 900, 960)
+    fleet.advance()
+    fleet.look()
+
+    assert fleet.alarms(LASTED) == []
+
+
+def test_nobody_is_silent_because_a_partition_is_behind(fleet: Fleet) -> None:
+    """It is looked at once it catches up, as if it had been there."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.advance()
+    fleet.look()
+    fleet.send(EVERYBODY[1:], 60, 300)
+    fleet.advance(0)
+    fleet.look()
+    assert fleet.alarms(LASTED) == []
+
+    fleet.advance(1)
+    fleet.look()
+
+    assert fleet.alarms() == [("CUST-000001", "silent")]
+
+
+def test_nobody_is_silent_because_one_clock_is_ahead(fleet: Fleet) -> None:
+    for second in range(0, 300, 2):
+        fleet.send(EVERYBODY[:-1], second, second + 2)
+        fleet.send(EVERYBODY[-1:], second, second + 2, ahead_s=240)
+    fleet.advance()
+    fleet.look()
+
+    assert [who for who, *_ in fleet.alarms(LASTED) if who != "CUST-000020"] == []
+
+
+def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
+    def stuck(number: int, second: int) -> int:
+        return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
+
+    fleet.send(EVERYBODY, 0, 900, stuck)
+    fleet.advance()
+    fleet.look()
+    assert fleet.alarms() == [("CUST-000003", "stuck")]
+    fleet.send(EVERYBODY, 900, 1100, stuck)
+    fleet.advance()
+    fleet.look()
+
+    [(_, _, started_at, ended_at)] = fleet.alarms(LASTED)
+    assert (started_at, ended_at) == (at(100), at(1000))
+
+
+def test_high_and_low_are_judged_by_the_persons_own_usual_rate(fleet: Fleet) -> None:
+    """110 is usual for one and an alarm for another; a bare threshold would be wrong about a tenth of all people."""
+    usual = {1: 105, 2: 80, 3: 80, 4: 60}
+    now = {1: 110, 2: 110, 3: 52, 4: 52}
+
+    def bpm(number: int, second: int) -> int:
+        return (now if second >= 3600 else usual).get(number, 75) + second % 3
+
+    fleet.send(EVERYBODY, 0, 3600, bpm)
+    fleet.connection.execute(
+        "INSERT INTO heartbeats_touched (minute, noted_at)"
+        " SELECT minute, now() - interval '1 h' FROM generate_series(%s::timestamptz, %s, '1 min') AS minute",
+        (START, at(3599)),
+    )
+    while fleet.connection.execute("SELECT refresh_rollups()").fetchone() != (0,):
+        pass
+    fleet.send(EVERYBODY, 3600, 3800, bpm)
+    fleet.advance()
+    fleet.look()
+
+    assert fleet.alarms() == [("CUST-000002", "high"), ("CUST-000003", "low")]
+    [(value, low, high)] = fleet.alarms("SELECT value, usual_low, usual_high FROM alarms WHERE kind = 'high'")
+    assert value > high > 100 > low
+
+
+def test_crash_neither_loses_nor_doubles_an_alarm(fleet: Fleet, database: Database) -> None:
+    """All of a pass is one transaction, and two consumers never look at the same time."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[2:], 60, 120)
+    fleet.advance()
+    with database.connect() as crashing:
+        crashing.execute("BEGIN")
+        while not crashing.execute(LOOK_FOR_ALARMS, LIMITS).fetchone()[1]:  # type: ignore[index]  # one row, always
+            pass
+        assert fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone() == (None, None)
+        crashing.execute("ROLLBACK")
+    fleet.look()
+
+    assert fleet.alarms() == [("CUST-000001", "silent"), ("CUST-000002", "silent")]
+    assert len(fleet.alarms(LASTED)) == 2
+
+
+def test_consumer_logs_each_alarm_once_with_the_rights_of_its_role(fleet: Fleet, database: Database) -> None:
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.send(EVERYBODY, 120, 150)
+    fleet.advance()
+    with test_roles.made_for(database) as roles:
+        maintenance = open_maintenance(database, role=(roles.consumer, test_roles.PASSWORD))
+        with capture_logs() as logs:
+            while maintenance.look_for_alarms() is not Done.ALL:
+                pass
+        maintenance.stop()
+        with roles.connect(roles.reader) as reader:
+            seen = reader.execute("SELECT count(*) FROM alarms").fetchone()
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(LOOK_FOR_ALARMS, LIMITS)
+
+    assert [log["event"] for log in logs] == ["alarm opened", "alarm closed"]
+    assert (logs[0]["customer_id"], logs[0]["kind"], logs[0]["value"]) == ("CUST-000001", "silent", 72)
+    assert seen == (1,)
+
+
+def test_no_alarms_where_none_are_wanted(fleet: Fleet, database: Database) -> None:
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.advance()
+    maintenance = open_maintenance(database, alarm_silent_s=0, alarm_outside_s=0, alarm_stuck_s=0)
+
+    assert maintenance.look_for_alarms() is Done.ALL
+    assert fleet.alarms("SELECT customer_id FROM alarm_people") == []
+    maintenance.stop()
+
+
+def test_old_alarms_go_with_the_rollups_unless_they_last(fleet: Fleet) -> None:
+    fleet.connection.execute(
+        "INSERT INTO alarms SELECT 'CUST-' || days, 'high', now() - days * interval '1 day', now(), ended_at, 120"
+        " FROM unnest(ARRAY[5, 50, 500], ARRAY[now() - interval '5 days', now() - interval '50 days', NULL])"
+        " AS alarm (days, ended_at)"
+    )
+
+    assert fleet.alarms("SELECT drop_rollups(10)") == [(1,)]
+    assert sorted(fleet.alarms("SELECT customer_id FROM alarms")) == [("CUST-5",), ("CUST-500",)]
