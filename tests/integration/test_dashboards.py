@@ -118,10 +118,33 @@ def quarantine(connection: Connection, view: View) -> None:
         )
 
 
+def alarm(connection: Connection, view: View) -> None:
+    """Put every odd customer in alarm from the view's start on."""
+    connection.cursor().executemany(
+        "INSERT INTO alarms VALUES (%s, 'high', %s, %s, NULL, 130, 60, 100.4)",
+        [(customer, view.start, view.start + timedelta(seconds=60)) for customer in view.customers],
+    )
+
+
+def test_alarms_mark_the_chosen_customers_lines(connection: Connection, view: View) -> None:
+    """An annotation: its columns are named as Grafana wants them, in lower case as PostgreSQL gives them."""
+    alarm(connection, view)
+    connection.execute("INSERT INTO alarms VALUES ('SOMEBODY-ELSE', 'low', now(), now(), NULL, 40, 60, 100)")
+    (annotation,) = read("heartbeats")["annotations"]["list"]
+
+    cursor = connection.execute(expand(annotation["target"]["rawSql"], view).encode())
+    rows = cursor.fetchall()
+
+    assert [column.name for column in cursor.description or ()] == ["time", "timeend", "text", "tags"]
+    assert {text for *_, text, _ in rows} == {f"{customer} high" for customer in view.customers}
+    assert {(begins, ends) for begins, ends, *_ in rows} == {(view.start, view.end)}
+
+
 def test_every_query_gives_what_its_panel_needs(connection: Connection, view: View, subtests: pytest.Subtests) -> None:
     """A renamed column leaves a panel blank without an error. Times are printed, and bounded far above the usual."""
     fill(connection, view, 1000)
     quarantine(connection, view)
+    alarm(connection, view)
     spent_s = 0.0
 
     for name, panel, sql in targets():

@@ -127,8 +127,10 @@ def test_grafanas_own_models_understand_all_of_a_dashboard(path: Path) -> None:
     written = read(path)
 
     understood = json.loads(json.dumps(Dashboard.from_json(written), cls=JSONEncoder))
+    # An annotation's query is the data source's own: test_alarms_mark_the_chosen_customers_lines runs it.
+    unknown = [name for name in lost(written, understood) if not name.startswith(".annotations.list[0].target.")]
 
-    assert lost(written, understood) == []
+    assert unknown == []
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
