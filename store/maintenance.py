@@ -124,7 +124,7 @@ class Maintenance:
         silent_s, outside_s, _, stuck_s = self._alarms
         if not (silent_s or outside_s or stuck_s):
             return Done.ALL
-        until = time.monotonic() + TURN_S
+        until = time.monotonic() + LONGEST_S
         while True:
             windows, changed = self._row("look for alarms", LOOK_FOR_ALARMS, *self._alarms)
             for alarm in changed or ():

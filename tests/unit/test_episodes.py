@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from producer.data_generator import HIGHEST_BPM, LOWEST_BPM, NORMAL_BPM, HeartRates
+from common.event import GENERATED_BPM, NORMAL_BPM
+from producer.data_generator import HeartRates
 from producer.episodes import APART_S, LASTING_S, SHIFT, Episode, EpisodicRates, Kind, episodes
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -149,7 +150,7 @@ def test_the_distribution_and_the_rate_hold_with_episodes(hour: npt.NDArray[np.i
     there = hour != SILENT
     shares = (np.isin(hour, NORMAL_BPM) & there).sum(axis=1) / there.sum(axis=1)
 
-    assert (hour[there].min(), hour[there].max()) == (LOWEST_BPM, HIGHEST_BPM)
+    assert (hour[there].min(), hour[there].max()) == (GENERATED_BPM[0], GENERATED_BPM[-1])
     assert shares.min() >= 0.87
     assert shares.max() <= 0.93
     assert shares.mean() == pytest.approx(0.9, abs=0.005)
