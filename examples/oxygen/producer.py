@@ -17,7 +17,7 @@ def reading(person: str) -> bytes:
 
 def main() -> None:
     """Send until stopped."""
-    producer = Producer({"bootstrap.servers": sys.argv[1], "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": ",".join(sys.argv[1:]) or "localhost:9094", "enable.idempotence": True})
     try:
         while True:
             person = f"person-{random.randint(1, 10)}"

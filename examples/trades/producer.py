@@ -21,7 +21,7 @@ def trade(symbol: str) -> bytes:
 
 def main() -> None:
     """Send until stopped."""
-    producer = Producer({"bootstrap.servers": sys.argv[1], "enable.idempotence": True})
+    producer = Producer({"bootstrap.servers": ",".join(sys.argv[1:]) or "localhost:9094", "enable.idempotence": True})
     try:
         while True:
             symbol = random.choice(["ABC", "XYZ"])
