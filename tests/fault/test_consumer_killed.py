@@ -7,31 +7,37 @@ import time
 
 import pytest
 
+from contracts.contract import Contract
+from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from tests.conftest import StartService
+from tests.events import EXAMPLES, events_of, prepare, rows_by_time
 from tests.fault.faulty_consumer import POINTS
 from tests.pipeline import Database, Topic, encode, heartbeats, is_stopped
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
 
+@pytest.mark.parametrize("contract", [HEARTBEATS, *EXAMPLES], ids=lambda contract: contract.table)
 @pytest.mark.parametrize("point", POINTS)
-def test_consumer_killed_at_any_point_of_a_batch_stores_each_heartbeat_once(
-    point: str, start: StartService, topic: Topic, database: Database
+def test_consumer_killed_at_any_point_of_a_batch_stores_each_event_once(
+    point: str, contract: Contract, start: StartService, topic: Topic, database: Database
 ) -> None:
     """Rows and offsets commit together, so whatever a crash interrupts has happened wholly or not at all."""
+    setting = prepare(database, contract)
     topic.create()
-    sent = topic.send_heartbeats(3000)
+    sent = events_of(contract, 3000)
+    topic.send((f"key-{number % 100}".encode(), payload) for number, (payload, _) in enumerate(sent))
     topic.send([(b"CUST-1", b"broken")] * 30)
 
-    first = start("tests.fault.faulty_consumer", point, "SIGKILL", "2", HEARTBEAT_CONSUMER__MAX_BATCH="500")
+    first = start("tests.fault.faulty_consumer", point, "SIGKILL", "2", HEARTBEAT_CONSUMER__MAX_BATCH="500", **setting)
     assert first.wait() == 128 + signal.SIGKILL
-    start("consumer")
+    start("consumer", **setting)
     wait_until(lambda: database.passed() == topic.ends(), what="everything read")
 
-    assert database.lost_and_surplus(sent) == ([], [])
+    assert rows_by_time(database, contract) == [row for _, row in sent]
     assert len(database.rejected()) == 30
-    assert start("consumer", "verify", "--full").wait() == 0
+    assert start("consumer", "verify", "--full", **setting).wait() == 0
 
 
 @pytest.mark.parametrize("point", ["inside-copy", "before-commit"])

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from psycopg import sql
 
 from contracts.contract import Contract
 from contracts.heartbeats import HEARTBEATS
@@ -14,7 +13,8 @@ from examples.trades.contract import TRADES
 from examples.trades.producer import trade
 from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.corpus.derived import Values, cases_of
+from tests.corpus.derived import cases_of
+from tests.events import rows
 from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
@@ -29,13 +29,6 @@ def oxygen(database: Database) -> Database:
     """A database with the example's table beside the heartbeats."""
     database.query((ROOT / "examples/oxygen/oxygen.sql").read_text(encoding="utf-8"))
     return database
-
-
-def rows(database: Database, contract: Contract) -> list[Values]:
-    names = sql.SQL(", ").join(sql.Identifier(field.name) for field in contract.columns)
-    with database.connect() as connection:
-        statement = sql.SQL("SELECT {} FROM {} ORDER BY id").format(names, sql.Identifier(contract.table))
-        return connection.execute(statement).fetchall()
 
 
 @pytest.mark.parametrize("name", ["oxygen", "trades"])
