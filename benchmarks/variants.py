@@ -15,7 +15,7 @@ import psycopg
 from benchmarks.drain import COPY, DUMP, TOPIC, Run, arguments, drain
 from benchmarks.stack import Stack, readings, stack
 from contracts.heartbeats import HEARTBEATS
-from store.postgres import copy_statement
+from store.insert import copy_statement
 from store.rows import Encode
 
 ROWS: Final = """

@@ -33,7 +33,7 @@ class StoredReport:
 
     def stored(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
         """Count a committed batch."""
-        rows = batch.messages - len(rejected)
+        rows = batch.messages - len(rejected) - batch.duplicates.total()
         self._stored += rows
         self._rejected += len(rejected)
         self.note_offsets({part.partition: part.to_offset for part in batch.slices})

@@ -12,6 +12,9 @@ from contracts.fields import INTEGER_BYTES, AnyField, Integer, IntegerArray, Jso
 
 # Lower case needs no quotes in SQL. The length leaves room for the names of partitions and indexes.
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
+# PostgreSQL's index holds at most 2,704 bytes of a row; a character has up to 4. A longer value would be an error that
+# names no row, and so be retried for ever.
+INDEXED_CHARACTERS: Final = 600
 ROW_ID: Final = "id"  # the column that holds the event's position in Kafka
 
 
@@ -36,6 +39,8 @@ class Contract:
         fields: In the order in which they are validated: the first fault becomes the reason.
         unknown: What happens to other fields.
         keep_unknown_in: A `jsonb` column that gets all other fields as one object.
+        unique: The fields that make two events the same one, for producers that send an event again: the first is
+            stored, the others are counted as duplicates. The table needs a unique index on exactly these columns.
         maintained: Whether db/ maintains the table: daily partitions, retention, rollups. Only heartbeats have this;
             other tables keep all rows.
     Raises:
@@ -50,6 +55,7 @@ class Contract:
     fields: tuple[AnyField, ...]
     unknown: Unknown = Unknown.IGNORED
     keep_unknown_in: str | None = None
+    unique: tuple[str, ...] = ()
     maintained: bool = False
 
     def __post_init__(self) -> None:
@@ -86,8 +92,23 @@ def faults_of(contract: Contract) -> Iterator[str]:
         yield f"the key {contract.key} must be one of its fields, not nullable, a Text, Integer or Uuid"
     if not isinstance(by_name.get(contract.time), Timestamp) or by_name[contract.time].nullable:
         yield f"the time {contract.time} must be one of its fields, not nullable, a Timestamp"
+    yield from unique_faults_of(contract)
     for field in contract.fields:
         yield from (f"{field.name}: {fault}" for fault in field_faults_of(field))
+
+
+def unique_faults_of(contract: Contract) -> Iterator[str]:
+    """Yield each fault of the unique fields, as a phrase."""
+    if contract.unique and contract.maintained:
+        yield "a maintained table cannot have unique fields"
+    fields = [field for field in contract.fields if field.name in contract.unique]
+    if len(fields) < len(contract.unique) or any(
+        field.nullable or isinstance(field, (IntegerArray, Json)) for field in fields
+    ):
+        yield "each unique field must be one of its fields, named once, not nullable, no Json and no IntegerArray"
+    texts = [field.max_characters or INDEXED_CHARACTERS + 1 for field in fields if isinstance(field, Text)]
+    if sum(texts) > INDEXED_CHARACTERS:
+        yield f"max_characters of its unique Texts must be set, and add up to at most {INDEXED_CHARACTERS}"
 
 
 def field_faults_of(field: AnyField) -> Iterator[str]:

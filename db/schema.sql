@@ -77,8 +77,10 @@ CREATE TABLE kafka_ledger (
     updated_at       timestamptz NOT NULL DEFAULT now(),
     last_offset      bigint,
     last_fingerprint bigint,
+    duplicates       bigint      NOT NULL DEFAULT 0 CHECK (duplicates >= 0),
     PRIMARY KEY (generation, partition),
-    CONSTRAINT books_balance CHECK (next_offset - start_offset = stored + rejected + skipped + expired)
+    CONSTRAINT books_balance
+        CHECK (next_offset - start_offset = stored + rejected + skipped + expired + duplicates)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
 -- Rollups --------------------------------------------------------------------------------------------------------
@@ -259,6 +261,7 @@ COMMENT ON COLUMN kafka_ledger.stored IS 'Offsets that became a row of heartbeat
 COMMENT ON COLUMN kafka_ledger.rejected IS 'Offsets in quarantine';
 COMMENT ON COLUMN kafka_ledger.skipped IS 'Offsets that hold no record: transaction markers, aborted or compacted records';
 COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets that Kafka dropped before they were read, skipped because consumer.skip_expired is set';
+COMMENT ON COLUMN kafka_ledger.duplicates IS 'Offsets whose event the table already had, by the contract''s unique fields';
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';

@@ -169,7 +169,7 @@ def _store_rows(job: Job, rows: list[PlainRecord], outcome: PartitionOutcome) ->
             reasons = Counter(outcome.rejected)
             reasons.update(one.reason for one in rejected)
             outcome.rejected = dict(reasons)
-            outcome.stored += batch.messages - len(rejected)
+            outcome.stored += batch.messages - len(rejected) - batch.duplicates.total()
             outcome.position = batch.slices[0].to_offset
             outcome.newest_ms = max(outcome.newest_ms, batch.newest_ms)
 

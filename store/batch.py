@@ -1,9 +1,9 @@
 """What is read in one go and committed in one transaction: events, quarantine and the offsets they came from."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 from contracts.contract import Contract
@@ -47,7 +47,7 @@ class Batch:
     Slices whose records were validated, ready to be written.
 
     `columns` are those of the valid events, in the contract's order; `records` are those they came from, and `row_ids`
-    the ids of their rows, in the same order.
+    the ids of their rows, in the same order. The store counts `duplicates`: valid events that the table already had.
     """
 
     generation: int
@@ -59,6 +59,7 @@ class Batch:
     rejected: list[Rejected]
     minutes: set[int]  # of the events, since 1970: their rollups become outdated
     clock_ms: int  # when it was validated, see reference_ms
+    duplicates: Counter[int] = field(default_factory=Counter)  # by partition
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> Self:

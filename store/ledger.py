@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from psycopg import Connection
-from psycopg import errors as pg
 
 from common.errors import ConfigError, LedgerError
 from common.topic_identity import TopicIdentity
@@ -25,13 +24,13 @@ WITH noted AS (
 )
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
-    skipped = ledger.skipped + step.skipped, updated_at = clock_timestamp(),
-    last_offset = coalesce(step.last_offset, ledger.last_offset),
+    skipped = ledger.skipped + step.skipped, duplicates = ledger.duplicates + step.duplicates,
+    updated_at = clock_timestamp(), last_offset = coalesce(step.last_offset, ledger.last_offset),
     last_fingerprint = CASE WHEN step.last_offset IS NULL THEN ledger.last_fingerprint ELSE step.last_fingerprint END
 FROM unnest(%(partitions)s::integer[], %(froms)s::bigint[], %(tos)s::bigint[],
-            %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[],
+            %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[], %(duplicates)s::bigint[],
             %(last_offsets)s::bigint[], %(fingerprints)s::bigint[])
-     AS step (partition, from_offset, to_offset, stored, rejected, skipped, last_offset, last_fingerprint)
+     AS step (partition, from_offset, to_offset, stored, rejected, skipped, duplicates, last_offset, last_fingerprint)
 WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
   AND ledger.next_offset = step.from_offset
 """
@@ -141,21 +140,25 @@ def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
         "partitions": [part.partition for part in slices],
         "froms": [part.from_offset for part in slices],
         "tos": [part.to_offset for part in slices],
-        "stored": [len(part.records) + len(part.rejected) - count[part.partition] for part in slices],
+        "stored": [
+            len(part.records) + len(part.rejected) - count[part.partition] - batch.duplicates[part.partition]
+            for part in slices
+        ],
         "rejected": [count[part.partition] for part in slices],
         "skipped": [part.skipped for part in slices],
+        "duplicates": [batch.duplicates[part.partition] for part in slices],
         "last_offsets": [part.last and part.last.offset for part in slices],
         "fingerprints": [part.last and part.last.fingerprint for part in slices],
     }
 
 
-def explain_taken_id(connection: Connection, batch: Batch, error: pg.UniqueViolation) -> StaleOwnerError | LedgerError:
+def explain_taken_id(connection: Connection, batch: Batch, detail: str | None) -> StaleOwnerError | LedgerError:
     """Return a stale owner's error if another consumer stored the batch, and a `LedgerError` if the ledger has not."""
     positions = _positions(connection, batch.generation, [part.partition for part in batch.slices])
     if any(not _is_next(part, positions) for part in batch.slices):
         return _stale(connection, batch)
     return LedgerError(
-        f"cannot store a batch: a row is there already that the ledger has not counted: {error.diag.message_detail}",
+        f"cannot store a batch: a row is there already that the ledger has not counted: {detail}",
         hint="kafka_ledger and the tables contradict each other. Was one of them restored or emptied alone? Read"
         " docs/reliability.md before you continue.",
     )

@@ -5,6 +5,7 @@ The ledger comes last, and advances only from the batch's first offset. If it is
 was faster, and the transaction is rolled back. So a batch is stored once, no matter who writes it or how often.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -13,16 +14,15 @@ from typing import Final
 import structlog
 from psycopg import Connection
 from psycopg import errors as pg
-from psycopg.sql import SQL, Composed, Identifier
 
 from common.errors import LedgerError, one_line
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
-from contracts.contract import Contract
 from contracts.load import contract_of
 from store import ledger
 from store.batch import Batch
 from store.days import Days
+from store.insert import Unique, copy_statement
 from store.old_rows import OldRows
 from store.position import YEAR_10000_MS, Position
 from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
@@ -34,10 +34,9 @@ from store.session import Session
 from store.table import check_table
 from store.timestamps import EPOCH
 
+Copy = Callable[[Connection, Batch, Check], list[Rejected]]  # returns the rows that PostgreSQL rejected
 APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_REFUSED: Final = 10  # refused rows; fewer say nothing about the schema
-
-COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 
 COPY_REJECTED: Final = (
     'COPY rejected_heartbeats (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at,'
@@ -69,7 +68,8 @@ class PostgresStore:
         self._session = Session(settings, credentials, APPLICATION_NAME)
         self._contract = contract_of(settings.event)
         self._encode = Encode(self._contract)
-        self._copy_events = copy_statement(self._contract, self._encode)
+        self._unique = Unique(self._contract, self._encode) if self._contract.unique else None
+        self._copy_events = self._unique.copy if self._unique else copy_statement(self._contract, self._encode)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(settings.consumer.retention_days)
@@ -100,10 +100,11 @@ class PostgresStore:
         Args, returns, raises: as the loop's `Store` in consumer/interfaces.py.
         """
 
-        def transact(connection: Connection, copy: Callable[[Connection, Batch], list[Rejected]]) -> list[Rejected]:
+        def transact(connection: Connection, copy: Copy) -> list[Rejected]:
             check.start()
+            batch.duplicates.clear()
             with connection.transaction():
-                rejected = [*batch.rejected, *copy(connection, batch)]
+                rejected = [*batch.rejected, *copy(connection, batch, check)]
                 # Locks from here on last only until COMMIT. Taken earlier, they could block the previous batch.
                 check.wait()
                 self._quarantine(connection, topic, batch, rejected)
@@ -113,6 +114,8 @@ class PostgresStore:
         def write(connection: Connection) -> list[Rejected]:
             if self._contract.maintained:
                 self._days.prepare(connection, batch.minutes)
+            if self._unique:
+                self._unique.prepare(connection)
             try:
                 try:
                     return transact(connection, self._copy_at_once)
@@ -123,7 +126,7 @@ class PostgresStore:
             except pg.UniqueViolation as error:
                 if not is_taken_id(error):
                     raise
-                raise ledger.explain_taken_id(connection, batch, error) from error
+                raise ledger.explain_taken_id(connection, batch, error.diag.message_detail) from error
 
         rejected = self._session.run("store a batch", write)
         refused = len(rejected) - len(batch.rejected)
@@ -152,11 +155,11 @@ class PostgresStore:
             old = [time_us for record, time_us in found if time_us < first_us and id(record) not in refused]
         self._note_old(len(old), min(old, default=0))
 
-    def _copy_at_once(self, connection: Connection, batch: Batch) -> list[Rejected]:
-        self._copy_rows(connection, batch, range(len(batch.records)))
+    def _copy_at_once(self, connection: Connection, batch: Batch, check: Check) -> list[Rejected]:
+        batch.duplicates += self._store_rows(connection, batch, range(len(batch.records)), check)
         return []
 
-    def _copy_around_refused(self, connection: Connection, batch: Batch) -> list[Rejected]:
+    def _copy_around_refused(self, connection: Connection, batch: Batch, check: Check) -> list[Rejected]:
         """Halve rejected blocks until single rows are left, and quarantine those. The others are stored."""
         refused: list[Rejected] = []
         allowed = len(batch.records)
@@ -165,7 +168,7 @@ class PostgresStore:
             part = waiting.pop()
             try:
                 with connection.transaction():
-                    self._copy_rows(connection, batch, part)
+                    duplicates = self._store_rows(connection, batch, part, check)
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
                 if is_taken_id(error) or is_partition_made_meanwhile(error):
@@ -183,7 +186,16 @@ class PostgresStore:
                         f" {self._refused_in_a_row + allowed} valid ones, lastly: {one_line(error)}",
                         hint="The table does not fit the data; compare its constraints with the contract.",
                     ) from error
+            else:
+                batch.duplicates += duplicates
         return refused
+
+    def _store_rows(self, connection: Connection, batch: Batch, part: range, check: Check) -> Counter[int]:
+        self._copy_rows(connection, batch, part)
+        if not self._unique or not part:
+            return Counter()
+        check.wait()  # else the previous batch could wait for this one's events, and this one for that batch
+        return self._unique.insert(connection, batch, part)
 
     def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
         if part:
@@ -236,8 +248,3 @@ class PostgresStore:
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
         ledger.advance(connection, batch, rejected)
-
-
-def copy_statement(contract: Contract, encode: Encode) -> Composed:
-    """Return the statement that takes what `encode` writes."""
-    return COPY_EVENTS.format(Identifier(contract.table), SQL(", ").join(map(Identifier, encode.columns_written)))

@@ -14,7 +14,8 @@ from common.errors import OutageError, StoppedError
 from common.settings import Credentials, Settings
 from contracts.contract import Contract
 from contracts.load import contract_of
-from store.postgres import copy_statement
+from store.insert import copy_statement
+from store.postgres_errors import is_taken_id
 from store.reasons import Reason
 from store.rows import Encode
 from store.session import Session
@@ -155,7 +156,9 @@ def _move(
                         copy.write(encode([row_id], [[value] for value in good[row_id]]))
                     connection.execute(CHECK_NOW)
             except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
-                kept[f"{Reason.REFUSED}: {error.sqlstate}"] += 1
+                # A duplicate stays: no row proves to release_rejected() that the message may be deleted.
+                is_duplicate = contract.unique and isinstance(error, pg.UniqueViolation) and not is_taken_id(error)
+                kept["duplicate" if is_duplicate else f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)
         if connection.execute(RELEASE, (moved, contract.table)).fetchone() != (len(moved),):

@@ -16,6 +16,17 @@ SELECT attname, format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), NULL)
 FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
+# What ON CONFLICT needs: an index on exactly these columns, over all rows, that is checked at once; and COPY into a
+# temporary table.
+UNIQUE: Final = """
+SELECT EXISTS (
+    SELECT FROM pg_index
+    WHERE indrelid = to_regclass(quote_ident(%s)) AND indisunique AND indisvalid AND indimmediate
+      AND indpred IS NULL AND indexprs IS NULL
+      AND (SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute
+           WHERE attrelid = indrelid AND attnum = ANY ((indkey::smallint[])[0:indnkeyatts - 1])) = %s
+), has_database_privilege(current_database(), 'TEMPORARY')
+"""
 
 
 class Column(NamedTuple):
@@ -41,7 +52,10 @@ def check_table(connection: Connection, contract: Contract) -> None:
             hint="As the owner of the tables, apply db/schema.sql and the event's own SQL file. The consumer then"
             " continues.",
         )
-    if misfits := misfits_of(contract, found):
+    misfits = misfits_of(contract, found)
+    if contract.unique and not misfits:
+        misfits = unique_misfits_of(connection, contract)
+    if misfits:
         raise ConfigError(
             f"cannot store events in table {contract.table}: {'; '.join(misfits)}",
             hint="Change the table or the contract, so that each field has a column of its type, then start again.",
@@ -63,4 +77,15 @@ def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:
     for name, column in columns.items():
         if name not in wanted and column.is_not_null and not column.has_default:
             misfits.append(f"column {name} is NOT NULL, but no field fills it")
+    return misfits
+
+
+def unique_misfits_of(connection: Connection, contract: Contract) -> list[str]:
+    """Return what the contract's unique fields lack, as phrases."""
+    has_index, may_stage = connection.execute(UNIQUE, (contract.table, sorted(contract.unique))).fetchone() or (0, 0)
+    misfits = []
+    if not has_index:
+        misfits.append(f"a unique index on ({', '.join(contract.unique)}) is missing")
+    if not may_stage:
+        misfits.append("the role lacks the right TEMPORARY on the database, which unique fields need")
     return misfits

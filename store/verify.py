@@ -1,4 +1,4 @@
-"""Checks the ledger: every offset that was passed is stored, rejected, skipped or expired, exactly once."""
+"""Checks the ledger: every offset that was passed is stored, rejected, skipped, expired or a duplicate."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from store.session import Session
 
 LEDGER: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
-       stored_dropped, rejected_dropped, last_offset, last_fingerprint
+       stored_dropped, rejected_dropped, last_offset, last_fingerprint, duplicates
 FROM kafka_ledger JOIN kafka_topics USING (generation)
 WHERE table_name = %s
 ORDER BY first_seen_at, generation, partition
@@ -53,6 +53,7 @@ class LedgerRow:
     rejected_dropped: int
     last_offset: int | None = None
     last_fingerprint: int | None = None
+    duplicates: int = 0
 
     @property
     def passed(self) -> int:
@@ -92,7 +93,7 @@ def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None, tab
         table: Where its events are stored.
     """
     faults = []
-    accounted = ledger.stored + ledger.rejected + ledger.skipped + ledger.expired
+    accounted = ledger.stored + ledger.rejected + ledger.skipped + ledger.expired + ledger.duplicates
     if accounted != ledger.passed:
         faults.append(f"{ledger.passed} offsets passed, {accounted} accounted for")
     for name, rows, expected in (
@@ -138,13 +139,16 @@ def check(settings: Settings, credentials: Credentials, *, full: bool, say: Call
     table = contract_of(settings.event).table
     figures = read_figures(settings, credentials, table, full=full)
     faults = find_faults(figures, table)
-    say("topic           partition        from          to      stored    rejected  skipped  expired   in Kafka beyond")
+    say(
+        "topic           partition        from          to      stored    rejected  skipped  expired  duplicates"
+        "   in Kafka beyond"
+    )
     for one in figures.ledger:
         current = one.topic_id == figures.topic_id
         beyond = str(figures.log_ends.get(one.partition, 0) - one.next_offset) if current else "topic is gone"
         say(
             f"{f'{one.topic}#{one.generation}':<15} {one.partition:>9} {one.start_offset:>11} {one.next_offset:>11}"
-            f" {one.stored:>11} {one.rejected:>11} {one.skipped:>8} {one.expired:>8} {beyond:>17}"
+            f" {one.stored:>11} {one.rejected:>11} {one.skipped:>8} {one.expired:>8} {one.duplicates:>11} {beyond:>17}"
         )
     for fault in faults:
         say(f"WRONG: {fault}")
@@ -198,6 +202,7 @@ def _summary(figures: Figures, *, ok: bool) -> str:
         f"the ledger {'balances' if ok else 'DOES NOT balance'}: {sum(one.passed for one in ledger)} offsets passed"
         f" = {sum(one.stored for one in ledger)} stored + {sum(one.rejected for one in ledger)} rejected"
         f" + {sum(one.skipped for one in ledger)} skipped + {sum(one.expired for one in ledger)} expired"
+        f" + {sum(one.duplicates for one in ledger)} duplicates"
         f" ({'counted row by row' if figures.counted else 'by the ledger; --full counts the rows'});"
         f" Kafka holds {lag} more"
     )

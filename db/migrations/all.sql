@@ -33,6 +33,8 @@
 \ir once.sql
 \set migration 0011-alarms.sql
 \ir once.sql
+\set migration 0012-duplicates.sql
+\ir once.sql
 
 SELECT set_config('heartbeat.unknown', coalesce((
     SELECT string_agg(name, ', ' ORDER BY number) FROM heartbeat_migrations WHERE name <> ALL (string_to_array(:'known', ' '))

@@ -190,7 +190,9 @@ class Stack:
         assert self.query("SELECT count(*) FROM rejected_heartbeats") == [(0,)]
         assert ids == readings >= records
         assert verified.startswith("the ledger balances")
-        assert re.search(rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired .* Kafka holds 0 more", verified)
+        assert re.search(
+            rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired \+ 0 duplicates .* Kafka holds 0 more", verified
+        )
 
 
 def _dotenv() -> dict[str, str]:

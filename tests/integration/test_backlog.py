@@ -217,7 +217,7 @@ def test_day_made_while_its_row_is_on_the_way_refuses_no_row(database: Database,
 
         def copy() -> None:
             try:
-                owner.store._copy_around_refused(writer, owner.batch([at]))  # noqa: SLF001
+                owner.store._copy_around_refused(writer, owner.batch([at]), MemoryCheck())  # noqa: SLF001
             except pg.CheckViolation as error:
                 errors.append(error)
 

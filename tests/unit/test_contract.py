@@ -48,6 +48,17 @@ BEYOND_A_SCHEMA: Final = (
             {"fields": (Text("customer_id"), Timestamp("timestamp", nullable=True))},
             "the time timestamp must be one of its fields, not nullable",
         ),
+        ({"unique": ("customer_id", "timestamp")}, "a maintained table cannot have unique fields"),
+        ({"maintained": False, "unique": ("customer",)}, "each unique field must be one of its fields"),
+        ({"maintained": False, "unique": ("customer_id", "customer_id")}, "named once"),
+        (
+            {"maintained": False, "unique": ("more",), "fields": (*HEARTBEATS.fields, Integer("more", nullable=True))},
+            "not nullable",
+        ),
+        (
+            {"maintained": False, "unique": ("more",), "fields": (*HEARTBEATS.fields, Text("more"))},
+            "must be set, and add up to at most 600",
+        ),
     ],
 )
 def test_declaration_that_contradicts_itself_is_refused_in_one_line(changed: dict[str, Any], fault: str) -> None:

@@ -1,0 +1,81 @@
+"""The statements that store events: COPY or, for `unique` fields, COPY and an INSERT that leaves duplicates out."""
+
+from collections import Counter
+from typing import Final
+
+from psycopg import Connection
+from psycopg.sql import SQL, Composed, Identifier
+
+from contracts.contract import ROW_ID, Contract
+from store.batch import Batch
+from store.ledger import explain_taken_id
+from store.row_id import unpack
+from store.rows import Encode
+
+COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+# Without constraints: the INSERT checks them. IF NOT EXISTS: a pooler may pass a session on with its tables.
+CREATE: Final = SQL(
+    "CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.incoming ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table}"
+    " WITH NO DATA"
+)
+COPY_INCOMING: Final = SQL("COPY pg_temp.incoming ({}) FROM STDIN (FORMAT binary)")
+# All sessions insert in the order of the unique fields, so that two do not deadlock. Of duplicates, the smallest row id
+# comes first. Only the unique fields are a conflict: an id that is taken raises an error, or is found below, because
+# the SELECT does not see what its own statement inserted.
+INSERT: Final = SQL(
+    """
+WITH stored AS (
+    INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.incoming ORDER BY {unique}, {id}
+    ON CONFLICT ({unique}) DO NOTHING RETURNING {id}
+)
+SELECT {id}, EXISTS (SELECT FROM {table} AS held WHERE held.{id} = incoming.{id})
+FROM pg_temp.incoming WHERE NOT EXISTS (SELECT FROM stored WHERE stored.{id} = incoming.{id})
+"""
+)
+EMPTY: Final = "DELETE FROM pg_temp.incoming"
+
+
+def copy_statement(contract: Contract, encode: Encode) -> Composed:
+    """Return the statement that copies what `encode` writes into the contract's table."""
+    return COPY_EVENTS.format(Identifier(contract.table), SQL(", ").join(map(Identifier, encode.columns_written)))
+
+
+class Unique:
+    """
+    Stores events that their table does not have already, by the contract's `unique` fields.
+
+    `copy` is the statement that copies what `encode` writes into a temporary table, which `insert` reads.
+    """
+
+    def __init__(self, contract: Contract, encode: Encode) -> None:
+        columns = SQL(", ").join(map(Identifier, encode.columns_written))
+        unique = SQL(", ").join(map(Identifier, contract.unique))
+        table = Identifier(contract.table)
+        self.copy = COPY_INCOMING.format(columns)
+        self._create = CREATE.format(columns=columns, table=table)
+        self._insert = INSERT.format(columns=columns, table=table, unique=unique, id=Identifier(ROW_ID))
+        self._prepared: Connection | None = None
+
+    def prepare(self, connection: Connection) -> None:
+        """Create the temporary table, once in each session, outside of a transaction."""
+        if connection is not self._prepared:
+            connection.execute(self._create)
+            self._prepared = connection
+
+    def insert(self, connection: Connection, batch: Batch, part: range) -> Counter[int]:
+        """
+        Insert a part of a batch that was copied.
+
+        Until the transaction ends, other sessions that insert the same events wait.
+
+        Returns:
+            The number of duplicates by partition.
+        Raises:
+            StaleOwnerError, LedgerError: A row id is taken, as `explain_taken_id`.
+        """
+        dropped = connection.execute(self._insert).fetchall()
+        if taken := [row_id for row_id, is_taken in dropped if is_taken]:
+            raise explain_taken_id(connection, batch, f"id {min(taken)} is taken")
+        if len(part) < len(batch.records):  # the transaction copies other parts, too
+            connection.execute(EMPTY)
+        return Counter(unpack(row_id)[1] for row_id, _ in dropped)
