@@ -1,0 +1,128 @@
+"""Events that a producer sends again (`unique` in a contract) are stored once and counted in the ledger."""
+
+import signal
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from examples.orders.producer import order
+from local.waiting import wait_until
+from tests.conftest import StartService
+from tests.pipeline import Database, Topic
+
+pytestmark = pytest.mark.integration
+
+TABLE: Final = Path(__file__).parents[2] / "examples/orders/orders.sql"
+SETTING: Final = "examples.orders.contract:ORDERS"
+
+
+@pytest.fixture
+def orders(database: Database) -> Database:
+    """A database with the example's table."""
+    database.query(TABLE.read_text(encoding="utf-8"))
+    return database
+
+
+def placed(count: int, *, start: int = 0) -> list[tuple[bytes | None, bytes | None]]:
+    """Make orders with numbers of their own, as messages."""
+    return [(f"{n}".encode(), order(f"{n}")) for n in range(start, start + count)]
+
+
+def test_event_that_is_sent_again_is_one_row_and_counted(start: StartService, topic: Topic, orders: Database) -> None:
+    """Within a batch, in a later one and in another partition; beside an event that PostgreSQL refuses."""
+    topic.create(partitions=2)
+    orders.query("ALTER TABLE orders ADD CHECK (order_id <> '7')")
+    first = placed(100)
+    topic.send([*first, *first], partition=0)
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: orders.passed() == topic.ends(2), within_s=60, what="the first batch passed")
+    topic.send([*first, *placed(50, start=100)], partition=1)
+    wait_until(lambda: orders.passed() == topic.ends(2), within_s=60, what="all messages passed")
+    consumer.stop()
+
+    assert orders.query("SELECT count(*), count(DISTINCT order_id) FROM orders") == [(149, 149)]
+    assert orders.query('SELECT max((kafka_place(id))."offset") FROM orders WHERE (kafka_place(id)).partition = 0') == [
+        (99,)
+    ]
+    assert orders.query("SELECT stored, rejected, duplicates FROM kafka_ledger ORDER BY partition") == [
+        (99, 2, 99),
+        (50, 1, 99),
+    ]
+    verify = start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    assert verify.wait() == 0
+    assert "149 stored + 3 rejected + 0 skipped + 0 expired + 198 duplicates" in verify.text()
+
+
+@pytest.mark.parametrize("point", ["inside-copy", "after-copy", "before-commit", "after-commit"])
+def test_killed_consumer_neither_loses_nor_doubles_an_event_that_is_sent_again(
+    start: StartService, topic: Topic, orders: Database, point: str
+) -> None:
+    """Rows, duplicates and offsets commit together."""
+    topic.create(partitions=2)
+    for number in range(20):
+        topic.send([*placed(50, start=50 * number)] * 2)
+    settings = {"HEARTBEAT_EVENT__CONTRACT": SETTING, "HEARTBEAT_CONSUMER__MAX_BATCH": "300"}
+    killed = start("tests.fault.faulty_consumer", point, "SIGKILL", "2", **settings)
+    assert killed.wait() == 128 + signal.SIGKILL
+    consumer = start("consumer", **settings)
+    wait_until(lambda: orders.passed() == topic.ends(2), within_s=60, what="all messages passed")
+    consumer.stop()
+
+    assert orders.query("SELECT count(*), count(DISTINCT order_id) FROM orders") == [(1000, 1000)]
+    assert orders.query("SELECT sum(stored), sum(duplicates) FROM kafka_ledger") == [(1000, 1000)]
+    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+
+
+def test_row_id_that_is_taken_is_no_duplicate(start: StartService, topic: Topic, orders: Database) -> None:
+    """The ledger was restored alone: its rows are there, and must not be counted as events that were sent again."""
+    topic.create(partitions=1)
+    topic.send(placed(10))
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: orders.passed() == topic.ends(1), within_s=60, what="all messages passed")
+    consumer.stop()
+    orders.query("UPDATE kafka_ledger SET next_offset = 0, stored = 0, last_offset = NULL, last_fingerprint = NULL")
+    again = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+
+    assert again.wait() == 3
+    assert "a row is there already that the ledger has not counted" in again.text()
+
+
+def test_replay_leaves_a_duplicate_in_quarantine(start: StartService, topic: Topic, orders: Database) -> None:
+    """No row proves that the message may be deleted; the ledger still balances."""
+    ahead = b'{"order_id": "%s", "ordered_at": "2999-01-01T00:00:00Z", "lines": [], "total_cents": 1}'
+    topic.create(partitions=1)
+    topic.send([(b"a", ahead % b"a"), (b"a", ahead % b"a"), (b"b", ahead % b"b"), (b"b", order("b"))])
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+    wait_until(lambda: orders.passed() == topic.ends(1), within_s=60, what="all messages passed")
+    consumer.stop()
+    orders.query("UPDATE rejected_heartbeats SET appended_at = '2998-12-31 23:59:00+00'")
+    replay = start("consumer", "replay", HEARTBEAT_EVENT__CONTRACT=SETTING)
+
+    assert replay.wait() == 0
+    assert "1 messages moved to orders" in replay.text()
+    assert "2 stay in quarantine: duplicate" in replay.text()
+    assert orders.query("SELECT stored, rejected, replayed FROM kafka_ledger") == [(2, 2, 1)]
+    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        "SELECT",
+        "CREATE UNIQUE INDEX ON orders (order_id, ordered_at)",
+        "CREATE UNIQUE INDEX ON orders (order_id) WHERE total_cents > 0",
+        "CREATE INDEX ON orders (order_id)",
+        "ALTER TABLE orders ADD UNIQUE (order_id) DEFERRABLE",
+    ],
+)
+def test_missing_unique_index_is_told_in_one_line(
+    start: StartService, topic: Topic, orders: Database, index: str
+) -> None:
+    topic.create(partitions=1)
+    orders.query("DROP INDEX orders_order_id")
+    orders.query(index)
+    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
+
+    assert consumer.wait() == 2
+    assert "cannot store events in table orders: a unique index on (order_id) is missing" in consumer.text()
