@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from psycopg import sql
+from psycopg.types.json import set_json_loads
 
 from contracts.contract import Contract
 from contracts.heartbeats import HEARTBEATS
 from examples.oxygen.contract import OXYGEN
 from examples.trades.contract import TRADES
 from tests.corpus.derived import Values, write
-from tests.corpus.samples import samples_of
+from tests.corpus.samples import read_json, samples_of
 from tests.pipeline import Database
 
 EXAMPLES: Final = (OXYGEN, TRADES)
@@ -48,6 +49,7 @@ def rows(database: Database, contract: Contract) -> list[Values]:
     """Return the stored rows in the order of their ids."""
     names = sql.SQL(", ").join(sql.Identifier(field.name) for field in contract.columns)
     with database.connect() as connection:
+        set_json_loads(read_json, connection)  # as the samples: each digit counts
         statement = sql.SQL("SELECT {} FROM {} ORDER BY id").format(names, sql.Identifier(contract.table))
         return connection.execute(statement).fetchall()
 
