@@ -33,7 +33,7 @@ PASSWORDS: Final = {
 @pytest.mark.parametrize("name", ["producer", "consumer"])
 def test_every_setting_can_be_overridden(name: str) -> None:
     """Compose hands on only what is named: a setting forgotten there would be ignored without a word."""
-    sections = ["kafka", "logging", name, *(["postgresql"] if name == "consumer" else [])]
+    sections = ["kafka", "logging", name, *(["event", "postgresql"] if name == "consumer" else [])]
     settings = {
         f"HEARTBEAT_{section}__{key}".upper()
         for section in sections

@@ -18,7 +18,7 @@ PASSWORDS = {
     "postgresql_password": "it's $PATH",
     "postgresql_consumer_password": 'say "`hi`"',
     "grafana_postgresql_password": "pa$word",
-    "grafana_password": "a b",
+    "grafana_password": "grafana word",
 }
 
 
