@@ -9,7 +9,7 @@ import structlog
 
 from store.batch import Batch
 from store.lag import Lag
-from store.metrics import REJECTED, STORED
+from store.metrics import DUPLICATES, REJECTED, STORED
 from store.record import Rejected
 
 INTERVAL_S: Final = 1.0
@@ -20,7 +20,7 @@ class StoredReport:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger()
-        self._stored = self._rejected = self._total = 0
+        self._stored = self._rejected = self._duplicates = self._total = 0
         self._ledger: dict[int, int] = {}  # by partition, the next offset as last known
         self._moved: set[int] = set()  # partitions whose offset `take_moved` has not returned yet
         self._lag = Lag()
@@ -33,12 +33,15 @@ class StoredReport:
 
     def stored(self, batch: Batch, rejected: Sequence[Rejected]) -> None:
         """Count a committed batch."""
-        rows = batch.messages - len(rejected) - batch.duplicates.total()
+        duplicates = batch.duplicates.total()
+        rows = batch.messages - len(rejected) - duplicates
         self._stored += rows
+        self._duplicates += duplicates
         self._rejected += len(rejected)
         self.note_offsets({part.partition: part.to_offset for part in batch.slices})
         self._lag.stored(batch.newest_ms)
         STORED.inc(rows)
+        DUPLICATES.inc(duplicates)
         for reason, count in Counter(one.reason for one in rejected).items():
             REJECTED.labels(reason).inc(count)
 
@@ -63,7 +66,7 @@ class StoredReport:
         self._since = time.monotonic()
         self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in log_ends}
         lag = self._lag.show(log_ends, self._ledger)
-        if not self._stored and not self._rejected:
+        if not (self._stored or self._rejected or self._duplicates):
             return
         self._total += self._stored
         self._log.info(
@@ -73,8 +76,9 @@ class StoredReport:
             rejected=self._rejected,
             lag=lag,
             total=self._total,
+            **({"duplicates": self._duplicates} if self._duplicates else {}),
         )
-        self._stored = self._rejected = 0
+        self._stored = self._rejected = self._duplicates = 0
 
     def forget_offsets(self) -> None:
         """Forget the offsets of a topic that may have been replaced."""

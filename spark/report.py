@@ -7,7 +7,7 @@ import structlog
 
 from spark.stream import MicroBatch
 from store.lag import Lag
-from store.metrics import REJECTED, STORED
+from store.metrics import DUPLICATES, REJECTED, STORED
 from store.old_rows import OldRows
 
 
@@ -55,7 +55,9 @@ class MicroBatchReport:
             for reason, count in one.rejected.items():
                 REJECTED.labels(reason).inc(count)
                 rejected += count
+        duplicates = sum(one.duplicates for one in batch.outcomes)
         STORED.inc(rows)
+        DUPLICATES.inc(duplicates)
         self._total += rows
         self._positions.update({one.partition: one.position for one in batch.outcomes})
         self._gauges.stored(max((one.newest_ms for one in batch.outcomes), default=0))
@@ -68,6 +70,7 @@ class MicroBatchReport:
             rejected=rejected,
             lag=self.lag,
             total=self._total,
+            **({"duplicates": duplicates} if duplicates else {}),
         )
         if all(one.error is None for one in batch.outcomes):
             self._progress()

@@ -47,11 +47,12 @@ OUTCOME: Final = pa.schema(
         ("hint", pa.string()),
         ("old", pa.int64()),
         ("oldest_us", pa.int64()),
+        ("duplicates", pa.int64()),
     ]
 )
 OUTCOME_SQL: Final = (
     "partition int, position long, stored long, rejected map<string, long>, newest_ms long,"
-    " error string, message string, hint string, old long, oldest_us long"
+    " error string, message string, hint string, old long, oldest_us long, duplicates long"
 )
 
 
@@ -80,6 +81,7 @@ class PartitionOutcome:
     hint: str | None = None
     old: int = 0  # number of stored rows that are older than the retention
     oldest_us: int = 0  # the timestamp of the oldest of them
+    duplicates: int = 0  # events that the table already had
 
     def failure(self) -> HeartbeatError | None:
         """Return the error, if there is one, as it was raised in the worker."""
@@ -170,6 +172,7 @@ def _store_rows(job: Job, rows: list[PlainRecord], outcome: PartitionOutcome) ->
             reasons.update(one.reason for one in rejected)
             outcome.rejected = dict(reasons)
             outcome.stored += batch.messages - len(rejected) - batch.duplicates.total()
+            outcome.duplicates += batch.duplicates.total()
             outcome.position = batch.slices[0].to_offset
             outcome.newest_ms = max(outcome.newest_ms, batch.newest_ms)
 

@@ -4,6 +4,9 @@ from prometheus_client import Counter, Gauge
 
 STORED = Counter("heartbeat_consumer_stored_total", "Events committed to PostgreSQL.")
 REJECTED = Counter("heartbeat_consumer_rejected_total", "Messages quarantined, by reason.", ["reason"])
+DUPLICATES = Counter(
+    "heartbeat_consumer_duplicates_total", "Events not stored, since the table has them by their unique fields."
+)
 LAG = Gauge(
     "heartbeat_consumer_lag_records", "Messages in the assigned partitions that are not yet stored; NaN: unknown."
 )

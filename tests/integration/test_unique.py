@@ -49,6 +49,7 @@ def test_event_that_is_sent_again_is_one_row_and_counted(start: StartService, to
         (99, 2, 99),
         (50, 1, 99),
     ]
+    assert sum(event.get("duplicates", 0) for event in consumer.events("Stored")) == 198
     verify = start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING)
     assert verify.wait() == 0
     assert "149 stored + 3 rejected + 0 skipped + 0 expired + 198 duplicates" in verify.text()

@@ -29,6 +29,7 @@ def test_engines_in_turn_count_the_same_duplicates(
     wait_until(lambda: database.passed() == topic.ends(2), within_s=200, what="all messages passed by Spark")
     spark.stop()
     assert database.query("SELECT sum(stored), sum(duplicates) FROM kafka_ledger") == [(500, 500)]
+    assert sum(event.get("duplicates", 0) for event in spark.events("Stored")) == 500
     topic.send(sent)
     start("consumer", **SETTINGS)
     wait_until(lambda: database.passed() == topic.ends(2), within_s=60, what="all messages passed by the consumer")
