@@ -95,7 +95,7 @@ class Worker:
                 self._show_progress(source, now=True)
             finally:
                 self._revoke_s = 0.0  # leaving the group does not wait for writes again
-                _close(source)
+                leave_group(source)
         except (TopicReplacedError, MembershipLostError) as error:
             structlog.get_logger().warning("group session ended", **error.fields)
 
@@ -260,8 +260,13 @@ class Worker:
         self._postgresql.note_success()
 
 
-def _close(source: Source) -> None:
-    """Leave the group, in bounded time: with a hanging broker, the client would wait for more than a minute."""
+def leave_group(source: Source) -> None:
+    """
+    Close a source, in bounded time.
+
+    With a hanging broker, Kafka's client waits over a minute. librdkafka 2.16 was also seen to wait forever: in
+    the callback of a rebalance, for an answer to its own `incremental_unassign`.
+    """
     leaving = threading.Thread(target=source.close, name="leave", daemon=True)
     leaving.start()
     leaving.join(LEAVE_S)
@@ -269,5 +274,5 @@ def _close(source: Source) -> None:
         structlog.get_logger().warning(
             "did not leave the consumer group in time",
             waited_s=LEAVE_S,
-            hint="The broker did not answer. The group reassigns the partitions when this session expires.",
+            hint="Kafka's client still waits. The group reassigns the partitions when the session expires.",
         )

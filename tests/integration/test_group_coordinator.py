@@ -15,7 +15,7 @@ from common.settings import Consumer, Kafka, Settings
 from common.topic import TopicAdmin
 from consumer import coordinator
 from consumer.kafka_consumer import KafkaSource
-from consumer.worker import Worker
+from consumer.worker import Worker, leave_group
 from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
 from store.postgres import PostgresStore
@@ -84,7 +84,7 @@ def test_spare_consumer_is_quiet(topic: Topic, monkeypatch: pytest.MonkeyPatch) 
     with contextlib.ExitStack() as closing, capture_logs() as lines:
         owner, spare = (KafkaSource(settings_for(topic), lambda: None) for _ in range(2))
         for source in (owner, spare):
-            closing.callback(source.close)
+            closing.callback(leave_group, source)
             source.subscribe()
             wait_until(lambda: source.read() == [] and owner.unstarted == {0})  # noqa: B023
         asked.clear()

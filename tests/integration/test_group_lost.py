@@ -10,6 +10,7 @@ from common.settings import Consumer, Kafka, Settings
 from consumer import kafka_consumer
 from consumer.errors import MembershipLostError
 from consumer.kafka_consumer import KafkaSource
+from consumer.worker import leave_group
 from local.waiting import wait_until
 from tests.pipeline import Topic
 
@@ -23,7 +24,7 @@ def source(topic: Topic) -> Iterator[KafkaSource]:
     address = Kafka(bootstrap_servers=topic.server.bootstrap_servers, topic=topic.name, group_id=topic.name)
     made = KafkaSource(Settings().model_copy(update={"kafka": address, "consumer": Consumer()}), lambda: None)
     yield made
-    made.close()
+    leave_group(made)
 
 
 def read_until_assigned(source: KafkaSource) -> bool:

@@ -7,6 +7,7 @@ import pytest
 from common.settings import Consumer, Kafka, Settings
 from consumer.interfaces import Source
 from consumer.kafka_consumer import KafkaSource
+from consumer.worker import leave_group
 from local.waiting import wait_until
 from store.postgres import PostgresStore
 from tests.memory import RecordId
@@ -79,7 +80,7 @@ def log(topic: Topic) -> Iterator[KafkaLog]:
     made = KafkaLog(topic)
     yield made
     for source in made.opened:
-        source.close()
+        leave_group(source)
 
 
 @pytest.fixture
