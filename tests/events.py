@@ -9,13 +9,14 @@ from psycopg.types.json import set_json_loads
 
 from contracts.contract import Contract
 from contracts.heartbeats import HEARTBEATS
+from examples.orders.contract import ORDERS
 from examples.oxygen.contract import OXYGEN
 from examples.trades.contract import TRADES
 from tests.corpus.derived import Values, write
 from tests.corpus.samples import read_json, samples_of
 from tests.pipeline import Database
 
-EXAMPLES: Final = (OXYGEN, TRADES)
+EXAMPLES: Final = (ORDERS, OXYGEN, TRADES)
 FOLDER: Final = Path(__file__).parents[1] / "examples"
 
 
@@ -29,7 +30,11 @@ def prepare(database: Database, contract: Contract) -> dict[str, str]:
 
 
 def events_of(contract: Contract, count: int) -> list[tuple[bytes, Values]]:
-    """Make valid events, each with its row, oldest first. Each has its own time; other fields take samples in turn."""
+    """
+    Make valid events, each with its row, oldest first.
+
+    Each has its own time and, if the contract has `unique` fields, its own key. Other fields take samples in turn.
+    """
     first = datetime.now(UTC) - timedelta(minutes=1)
     samples = [
         [("null", None)] * field.nullable + list(samples_of(field).good.items())[:4] for field in contract.fields
@@ -39,9 +44,12 @@ def events_of(contract: Contract, count: int) -> list[tuple[bytes, Values]]:
         time = first + timedelta(microseconds=17 * number)
         chosen = [of_field[number % len(of_field)] for of_field in samples]
         chosen[contract.time_column] = (f'"{time.isoformat()}"', time)
-        names = (field.name for field in contract.fields)
+        names = [field.name for field in contract.fields]
+        if contract.unique:
+            chosen[names.index(contract.key)] = (f'"{number}"', str(number))
         payload = write({name: text for name, (text, _) in zip(names, chosen, strict=True)})
-        found.append((payload, tuple(value for _, value in chosen)))
+        kept: Values = () if contract.keep_unknown_in is None else ({},)
+        found.append((payload, (*(value for _, value in chosen), *kept)))
     return found
 
 

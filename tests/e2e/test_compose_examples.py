@@ -34,6 +34,7 @@ def test_example_adds_a_consumer_and_a_schema_job_and_changes_no_service(
     }
     assert schema["environment"] == services["schema"]["environment"]
     assert f"--file=/examples/{name}/{name}.sql" in schema["command"]
+    assert ("--set=unique=true" in schema["command"]) == bool(contract.unique)
 
 
 @pytest.mark.parametrize("contract", EXAMPLES, ids=lambda contract: contract.table)

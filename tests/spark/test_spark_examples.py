@@ -1,4 +1,4 @@
-"""Both engines store another event than heartbeats, in turn: nothing is lost, nothing twice."""
+"""Both engines store other events than heartbeats, in turn: nothing is lost, nothing is stored twice."""
 
 from itertools import islice
 
