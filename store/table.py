@@ -16,8 +16,8 @@ SELECT attname, format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), NULL)
 FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
-# What ON CONFLICT needs: an index on exactly these columns, over all rows, that is checked at once; and COPY into a
-# temporary table.
+# `unique` needs an index on exactly these columns, over all rows, that is checked at once (for ON CONFLICT), and the
+# right to create a temporary table (for COPY).
 UNIQUE: Final = """
 SELECT EXISTS (
     SELECT FROM pg_index
@@ -52,14 +52,13 @@ def check_table(connection: Connection, contract: Contract) -> None:
             hint="As the owner of the tables, apply db/schema.sql and the event's own SQL file. The consumer then"
             " continues.",
         )
+    hint = "Change the table or the contract, so that each field has a column of its type, then start again."
     misfits = misfits_of(contract, found)
     if contract.unique and not misfits:
+        hint = "As the owner, create the index or grant the right; docs/your-own-event.md says how. Then start again."
         misfits = unique_misfits_of(connection, contract)
     if misfits:
-        raise ConfigError(
-            f"cannot store events in table {contract.table}: {'; '.join(misfits)}",
-            hint="Change the table or the contract, so that each field has a column of its type, then start again.",
-        )
+        raise ConfigError(f"cannot store events in table {contract.table}: {'; '.join(misfits)}", hint=hint)
 
 
 def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:

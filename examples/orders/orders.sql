@@ -1,4 +1,5 @@
--- The table of contract.py. Apply it as the owner of the tables, after db/schema.sql; any number of times.
+-- The table of contract.py. Apply it as the owner of the tables, after db/schema.sql (and db/roles.sql, if used). It can be
+-- applied again: it keeps an existing table as it is.
 CREATE TABLE IF NOT EXISTS orders (
     id          bigint      PRIMARY KEY,  -- the event's position in Kafka, see kafka_place()
     order_id    varchar     NOT NULL COLLATE "C",

@@ -8,12 +8,15 @@ import pytest
 
 from examples.orders.producer import order
 from local.waiting import wait_until
+from tests import roles as test_roles
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
-TABLE: Final = Path(__file__).parents[2] / "examples/orders/orders.sql"
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+TABLE: Final = EXAMPLES / "orders/orders.sql"
+GRANTS: Final = EXAMPLES / "grants.sql"
 SETTING: Final = "examples.orders.contract:ORDERS"
 
 
@@ -127,3 +130,27 @@ def test_missing_unique_index_is_told_in_one_line(
 
     assert consumer.wait() == 2
     assert "cannot store events in table orders: a unique index on (order_id) is missing" in consumer.text()
+
+
+def test_role_needs_a_right_that_the_examples_grants_give_and_the_roles_take_away(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """As the example's compose file does it: db/roles.sql, the table's SQL (here twice), then the grants."""
+    topic.create(partitions=1)
+    topic.send(placed(10))
+    with test_roles.made_for(database) as roles:
+        settings = {"HEARTBEAT_EVENT__CONTRACT": SETTING, **roles.as_consumer}
+        grants = ["--set=table=orders", "--set=unique=true", f"--file={TABLE}", f"--file={TABLE}", f"--file={GRANTS}"]
+        names = test_roles.environment(roles.consumer, roles.reader, test_roles.PASSWORD)
+        test_roles.client("psql", database, "-q", "-v", "ON_ERROR_STOP=1", *grants, **names)
+        consumer = start("consumer", **settings)
+        wait_until(lambda: database.passed() == topic.ends(1), within_s=60, what="all messages passed")
+        consumer.stop()
+        with roles.connect(roles.reader) as reader:
+            assert reader.execute("SELECT count(*) FROM orders").fetchone() == (10,)
+        test_roles.apply(roles, database, "roles.sql")
+        refused = start("consumer", **settings)
+
+        assert refused.wait() == 2
+        assert "the role lacks the right TEMPORARY on the database, which unique fields need" in refused.text()
+        assert '"hint": "As the owner, create the index or grant the right' in refused.text()
