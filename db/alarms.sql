@@ -14,20 +14,20 @@ EXCEPTION WHEN lock_not_available THEN
 END
 $$;
 REVOKE EXECUTE ON FUNCTION alarm_turn FROM PUBLIC;
-COMMENT ON FUNCTION alarm_turn IS 'Takes the turn to look for alarms until the transaction ends; false if another session has it';
+COMMENT ON FUNCTION alarm_turn IS 'Takes the lock of the search for alarms until the transaction ends; false if another session holds it';
 
--- Looks at the next five seconds of event time, and opens and closes alarms: all in one transaction, so that a crash
--- neither loses nor doubles an alarm. The clock has no say: yesterday's heartbeats give yesterday's alarms.
--- Each Kafka partition has its own position in event time. It has reached a moment when the median of its last nine
--- heartbeats is past it: a single sender whose clock is ahead does not count. Partitions at the same position are looked
--- at together. One that is behind catches up alone; its people are not silent meanwhile. A heartbeat that is stored after
--- its five seconds were looked at is ignored here.
+-- Looks at the next five seconds of event time, and opens and closes alarms. All this is one transaction, so that a crash
+-- neither loses nor doubles an alarm. It does not use the clock: yesterday's heartbeats give yesterday's alarms.
+-- Each Kafka partition has its own position in event time. A partition has reached a moment if the median of its last nine
+-- heartbeats is past that moment: a single sender whose clock is ahead does not count. A call looks at all partitions with
+-- the same position. A partition that is behind catches up alone; its people are not silent meanwhile. A heartbeat is
+-- ignored here if it is stored after a call has looked at its five seconds.
 CREATE OR REPLACE FUNCTION look_for_alarms(
     silent_s double precision,     -- without a heartbeat; 0 here and below: no such alarm
-    outside_s double precision,    -- outside the usual range, each five seconds by their average
-    outside_bpm double precision,  -- the usual range reaches at least so far to either side of the usual rate
-    stuck_s double precision,      -- of one and the same value
-    OUT windows integer,           -- 1, 0 if there is nothing to look at yet, NULL while another session has the turn
+    outside_s double precision,    -- outside the usual range, by the averages of five seconds
+    outside_bpm double precision,  -- the least distance from the usual rate to either end of the usual range
+    stuck_s double precision,      -- with the same value
+    OUT windows integer,           -- 1; 0 if there is nothing to look at yet; NULL while another session holds the lock
     OUT changed jsonb              -- the alarms that were opened or closed, as an array
 )
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
@@ -47,8 +47,8 @@ BEGIN
     windows := 0;
     changed := '[]';
 
-    -- Which partitions have reached the end of their next five seconds; of these, the ones that are furthest behind. A
-    -- partition that is new here begins an hour back.
+    -- Find the partitions that have reached the end of their next five seconds, and of these the ones that are furthest
+    -- behind. A new partition starts one hour before its newest heartbeats.
     WITH reached AS (
         SELECT partition_id, coalesce(looked_until, date_bin('5 s', tail.newest - interval '1 h', origin)) AS looked_until,
                tail.newest
@@ -75,7 +75,7 @@ BEGIN
     windows := 1;
     ends := begins + interval '5 s';
 
-    -- What the five seconds say about each person who was heard.
+    -- Update each person who has a heartbeat in the five seconds.
     INSERT INTO alarm_people AS person (customer_id, partition_id, first_at, seen_at, bpm, side, side_since, same_bpm, same_since)
     SELECT customer_id, seen.partition_id, seen.first_at, seen.seen_at, seen.bpm,
            now_at.side, CASE WHEN now_at.side = before.side THEN before.side_since ELSE seen.first_at END,
@@ -92,11 +92,11 @@ BEGIN
     ON CONFLICT (customer_id) DO UPDATE SET (partition_id, first_at, seen_at, bpm, side, side_since, same_bpm, same_since)
         = (excluded.partition_id, excluded.first_at, excluded.seen_at, excluded.bpm, excluded.side, excluded.side_since,
            excluded.same_bpm, excluded.same_since);
-    IF NOT FOUND THEN  -- an empty stretch is passed at once
+    IF NOT FOUND THEN  -- skip all time without heartbeats at once
         ends := greatest(ends, date_bin(
             '5 s', least(newest, (SELECT min("timestamp") FROM heartbeats WHERE "timestamp" >= ends)), origin));
     END IF;
-    -- Silence counts from when the partition was last heard without a break: an outage makes nobody silent.
+    -- Silence counts only while the partition has heartbeats in each five seconds: an outage makes nobody silent.
     INSERT INTO alarm_positions AS position (partition_id, looked_until, steady_since)
     SELECT partition_id, ends,
            CASE WHEN partition_id IN (SELECT partition_id FROM alarm_people WHERE seen_at >= begins) THEN begins END
@@ -104,8 +104,9 @@ BEGIN
     ON CONFLICT (partition_id) DO UPDATE SET looked_until = excluded.looked_until,
         steady_since = CASE WHEN excluded.steady_since IS NOT NULL THEN coalesce(position.steady_since, excluded.steady_since) END;
 
-    -- A person's usual range, anew each hour of event time from the averages of the last day's minutes: the median, and to
-    -- either side of it four times the way to the outer tenth. Percentiles hardly move with the minutes of an episode.
+    -- Compute a person's usual range again after each hour of event time, from the averages of the last day's minutes. It
+    -- reaches from the median to either side, four times as far as the 10th and the 90th percentile. The minutes of an
+    -- episode hardly move percentiles.
     UPDATE alarm_people AS person
     SET usual_low = rate[2] - greatest(4 * (rate[2] - rate[1]), outside_bpm),
         usual_high = rate[2] + greatest(4 * (rate[3] - rate[2]), outside_bpm),
@@ -113,7 +114,7 @@ BEGIN
     FROM (
         SELECT customer_id FROM alarm_people
         WHERE partition_id = ANY (ready) AND (usual_at IS NULL OR usual_at <= ends - interval '1 h')
-        ORDER BY usual_at NULLS FIRST LIMIT 50  -- so that a pass stays short
+        ORDER BY usual_at NULLS FIRST LIMIT 50  -- so that a call stays short
     ) AS due, LATERAL (
         SELECT count(*) AS minutes, CASE WHEN count(*) >= 30 THEN
                    percentile_cont(ARRAY[0.1, 0.5, 0.9]) WITHIN GROUP (ORDER BY sum_bpm::float8 / readings) END AS rate
@@ -135,7 +136,7 @@ BEGIN
             ('stuck', same_since, stuck_s > 0 AND seen_at - same_since >= make_interval(secs => stuck_s))
         ) AS rule (kind, since, applies)
         WHERE applies
-        ON CONFLICT DO NOTHING  -- it is open already
+        ON CONFLICT DO NOTHING  -- such an alarm is open
         RETURNING alarms.*
     ), closed AS (
         UPDATE alarms SET ended_at = CASE WHEN kind IN ('high', 'low') THEN side_since ELSE first_at END
@@ -143,11 +144,11 @@ BEGIN
         WHERE alarms.customer_id = people.customer_id AND ended_at IS NULL AND seen_at >= begins AND CASE kind
             WHEN 'silent' THEN true
             WHEN 'stuck' THEN same_since IS DISTINCT FROM started_at
-            -- Back in the usual range for as long as it took to leave it: one episode is one alarm.
+            -- Back in the usual range for outside_s: a shorter return does not make two alarms of one episode.
             WHEN 'high' THEN side < 1 AND seen_at - side_since >= make_interval(secs => outside_s)
             WHEN 'low' THEN side > -1 AND seen_at - side_since >= make_interval(secs => outside_s) END
         RETURNING alarms.*
-    ), left_for_good AS (  -- a customer who was not heard for a day is no longer one
+    ), left_for_good AS (  -- no heartbeat for a day: the customer counts as gone
         UPDATE alarms SET ended_at = ends
         FROM alarm_people AS person
         WHERE alarms.customer_id = person.customer_id AND ended_at IS NULL AND person.seen_at < ends - interval '1 day'

@@ -24,7 +24,7 @@ CREATE TABLE heartbeats (
     PRIMARY KEY (id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
 
--- Rows of days without a partition. So no timestamp is rejected.
+-- Holds rows of days without a partition, so that no timestamp is rejected.
 CREATE TABLE heartbeats_default PARTITION OF heartbeats DEFAULT;
 
 CREATE INDEX idx_timestamp ON heartbeats ("timestamp");
@@ -61,7 +61,7 @@ CREATE TABLE kafka_topics (
     table_name    text        NOT NULL DEFAULT 'heartbeats'
 );
 
--- A row is updated in every transaction: room in its page keeps those updates off the index.
+-- A row is updated in every transaction: free space in its page keeps these updates off the index.
 CREATE TABLE kafka_ledger (
     generation       smallint    NOT NULL REFERENCES kafka_topics,
     partition        integer     NOT NULL CHECK (partition BETWEEN 0 AND 65535),
@@ -180,8 +180,8 @@ CREATE TABLE alarms (
 CREATE UNIQUE INDEX idx_open_alarms ON alarms (customer_id, kind) WHERE ended_at IS NULL;
 CREATE INDEX idx_alarms_started ON alarms (started_at);
 
--- What look_for_alarms() knows of each person and partition. It updates them every five seconds: room in their pages
--- keeps those updates off the index.
+-- The state of each person and partition for look_for_alarms(). It is updated every five seconds: free space in the
+-- pages keeps these updates off the index.
 CREATE TABLE alarm_people (
     customer_id  varchar     PRIMARY KEY COLLATE "C",
     partition_id bigint      NOT NULL,
@@ -205,8 +205,8 @@ CREATE TABLE alarm_positions (
 
 -- Locks ----------------------------------------------------------------------------------------------------------
 
--- These tables have no columns and no rows: they are locked. A reader's right to SELECT does not reach such a lock,
--- whereas anyone who can run SQL can take an advisory lock.
+-- These tables have no columns and no rows: sessions lock them. A role with only the right SELECT cannot take such a
+-- lock, but any role that can run SQL can take an advisory lock.
 CREATE TABLE rejected_turn ();
 CREATE TABLE maintenance_turn ();
 CREATE TABLE alarm_turn ();
@@ -279,21 +279,21 @@ COMMENT ON COLUMN heartbeats_fleet.bpm IS 'Histogram: the heart rates that occur
 COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats before this time; their rollups stay';
 COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept; it overrides the consumers'' settings. 1: today and yesterday (UTC)';
 COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'This many bytes of the newest quarantined messages are always kept';
-COMMENT ON TABLE alarms IS 'What was noticed about people; open while ended_at is NULL';
-COMMENT ON COLUMN alarms.kind IS 'silent: no heartbeat; high, low: outside the person''s own usual range; stuck: one value for minutes';
-COMMENT ON COLUMN alarms.started_at IS 'By the heartbeats'' timestamps: the last one before a silence, or the first one of what it is about';
-COMMENT ON COLUMN alarms.noticed_at IS 'The timestamp up to which heartbeats had been looked at; on live data a few seconds ago';
-COMMENT ON COLUMN alarms.ended_at IS 'The first timestamp at which it was over';
-COMMENT ON COLUMN alarms.value IS 'Beats per minute when it was noticed; the last ones before a silence';
+COMMENT ON TABLE alarms IS 'Alarms about people; an alarm is open while ended_at is NULL';
+COMMENT ON COLUMN alarms.kind IS 'silent: no heartbeat; high, low: outside the person''s own usual range; stuck: the same value for minutes';
+COMMENT ON COLUMN alarms.started_at IS 'Timestamp of the last heartbeat before a silence; otherwise of the first heartbeat that is high, low or stuck';
+COMMENT ON COLUMN alarms.noticed_at IS 'Event time up to which heartbeats had been looked at when the alarm was opened; on live data a few seconds before';
+COMMENT ON COLUMN alarms.ended_at IS 'Timestamp of the first heartbeat after the alarm''s cause has ended';
+COMMENT ON COLUMN alarms.value IS 'Beats per minute when the alarm was opened; for a silence, the last known ones';
 COMMENT ON COLUMN alarms.usual_low IS 'Beats per minute: the lower end of the person''s usual range; NULL while it is unknown';
-COMMENT ON TABLE alarm_people IS 'What look_for_alarms() saw last of each person';
+COMMENT ON TABLE alarm_people IS 'The state of each person for look_for_alarms()';
 COMMENT ON COLUMN alarm_people.partition_id IS 'id >> 40 of the person''s heartbeats: topic generation and partition';
 COMMENT ON COLUMN alarm_people.side IS '1: above the usual range, -1: below, 0: within';
-COMMENT ON TABLE alarm_positions IS 'Up to which timestamp look_for_alarms() has looked, by partition';
-COMMENT ON COLUMN alarm_positions.steady_since IS 'Since when it had heartbeats in each five seconds; NULL: it had none in the last';
+COMMENT ON TABLE alarm_positions IS 'By partition: the event time up to which look_for_alarms() has looked';
+COMMENT ON COLUMN alarm_positions.steady_since IS 'Since when the partition had heartbeats in each five seconds; NULL: it had none in the last five';
 COMMENT ON TABLE alarm_turn IS 'Locked by the session that looks for alarms';
 COMMENT ON TABLE rejected_turn IS 'Locked by the session that bounds or replays the quarantine';
-COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollups, makes days or drops old data';
+COMMENT ON TABLE maintenance_turn IS 'Locked by the session that refreshes rollups, creates days'' partitions or drops old data';
 
 -- Functions, days and checks -------------------------------------------------------------------------------------
 

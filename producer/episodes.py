@@ -1,8 +1,8 @@
 """
-Episodes: people who fall silent, run high or low, or whose sensor sticks at one value.
+Episodes: some people fall silent, have a high or a low heart rate, or have a sensor that repeats one value.
 
-A seed has its episodes, whenever and however they are asked for: a test lists them, and so knows the truth about what
-the generator sent. Nothing is kept from one to the next.
+The seed alone decides the episodes of any period. So a test can list them, and knows what the generator sent. No state
+is kept from one episode to the next.
 """
 
 from collections.abc import Sequence
@@ -30,16 +30,16 @@ class Kind(StrEnum):
 # How long an episode lasts (s): longer than its alarm needs by default (15 s, 60 s, 10 minutes); arbitrary beyond that.
 LASTING_S: Final = {Kind.SILENT: (30, 300), Kind.HIGH: (180, 480), Kind.LOW: (180, 480), Kind.STUCK: (780, 1200)}
 LONGEST_S: Final = max(most for _, most in LASTING_S.values())
-APART_S: Final = 600  # at least, between two episodes of a person; of those that are closer only the first happens
+APART_S: Final = 600  # the least time between two episodes of a person; one that starts sooner does not happen
 
-# High and low by so many standard deviations of the population, about 27 bpm: eight of a person's own, so that hardly
-# anybody goes as far without an episode. It comes and goes within RAMP_S. People whose level is near that end of
-# 50..120 have no room for it: the others have it.
+# The shift of high and low, in standard deviations of the population. It is about 27 bpm, or eight standard deviations
+# of one person, so that hardly anybody goes as far without an episode. It rises and falls within RAMP_S. People whose
+# level is near that end of 50..120 have no room for it, so only the others have such episodes.
 SHIFT: Final = {Kind.HIGH: 2.2, Kind.LOW: -2.2}
 RAMP_S: Final = 30.0
 WITH_ROOM: Final = 0.55  # of the population
 
-LOOK_AHEAD_S: Final = 60.0  # listed at a time by a running generator, arbitrary
+LOOK_AHEAD_S: Final = 60.0  # a running generator lists the episodes of so long a period at a time; arbitrary
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Episode:
     ended_at: datetime
 
     def shift(self, at: datetime) -> float:
-        """Give by how many standard deviations of the population the person's level is moved at this time."""
+        """Return the shift of the person's level at this time, in standard deviations of the population."""
         since_s, left_s = (at - self.started_at).total_seconds(), (self.ended_at - at).total_seconds()
         return SHIFT.get(self.kind, 0.0) * min(1.0, max(0.0, min(since_s, left_s) / RAMP_S))
 
@@ -62,14 +62,14 @@ def episodes(seed: int, customers: int, per_hour: float, begins: datetime, ends:
     List the episodes that overlap a period.
 
     Args:
-        seed: The generator's.
+        seed: The seed of the generator.
         customers: How many there are.
-        per_hour: Episodes of each kind, of all customers together: one in each `3600 / per_hour` seconds, fewer where
-            they would meet at one person. 0: none.
-        begins: Of the period, in 1970 or later.
-        ends: Of the period, exclusive.
+        per_hour: Episodes of each kind, of all customers together: one in each `3600 / per_hour` seconds. There are
+            fewer if one person would have two episodes within APART_S. 0: none.
+        begins: Begin of the period, in 1970 or later.
+        ends: End of the period, exclusive.
     Returns:
-        The episodes by their starts.
+        The episodes, ordered by their starts.
     """
     if not per_hour or ends <= begins:
         return []
@@ -78,17 +78,17 @@ def episodes(seed: int, customers: int, per_hour: float, begins: datetime, ends:
     found = [
         _episode(kind, seed, by_level, 3600 / per_hour, slot)
         for kind in Kind
-        # Those of the period, and before them those that can keep them from happening.
+        # The episodes of the period, and earlier ones that can prevent them.
         for slot in range(
             max(0, int((from_s - LONGEST_S - APART_S) * per_hour / 3600)), int(until_s * per_hour / 3600) + 1
         )
     ]
     found.sort(key=lambda episode: episode.started_at)
-    free: dict[int, float] = {}  # from when on a customer can have another one
+    free: dict[int, float] = {}  # the time from which a customer can have another episode
     listed = []
     for episode in found:
         happens = free.get(episode.customer, 0.0) <= episode.started_at.timestamp()
-        # Also one that does not happen: otherwise it would depend on all before it.
+        # An episode that does not happen counts, too: otherwise the result would depend on all episodes before it.
         free[episode.customer] = max(free.get(episode.customer, 0.0), episode.ended_at.timestamp() + APART_S)
         if happens and episode.started_at < ends and episode.ended_at > begins:
             listed.append(episode)
@@ -96,7 +96,7 @@ def episodes(seed: int, customers: int, per_hour: float, begins: datetime, ends:
 
 
 def _episode(kind: Kind, seed: int, by_level: npt.NDArray[np.intp], slot_s: float, slot: int) -> Episode:
-    """Draw the one episode of a kind that starts in this slot of time, from numbers that belong to the slot alone."""
+    """Draw the episode of a kind that starts in this slot of time, from random numbers that depend only on the slot."""
     start, lasting, person = np.random.default_rng((seed, list(Kind).index(kind), slot)).random(3)
     if kind in SHIFT:
         person *= WITH_ROOM
@@ -116,13 +116,13 @@ def _customers_by_level(seed: int, customers: int) -> npt.NDArray[np.intp]:
 
 class EpisodicRates:
     """
-    Draws everybody's next heart rate, as it is in the episodes of the moment.
+    Draws everybody's next heart rate, with the episodes of that moment.
 
     Args:
-        rates: The same people's heart rates without episodes, of the same seed.
+        rates: The same people's heart rates without episodes, from the same seed.
         seed: Decides the episodes.
         customers: How many there are.
-        per_hour: As `episodes` takes it.
+        per_hour: As for `episodes`.
     """
 
     def __init__(self, rates: HeartRates, seed: int, customers: int, per_hour: float) -> None:
@@ -142,7 +142,7 @@ class EpisodicRates:
             last: The one after the last.
             at: When they are read; the episodes belong to this time.
         Returns:
-            Beats per minute; and which of these readings (indexes, the highest first) a silent person does not send.
+            Beats per minute; and the indexes, the highest first, of the readings that silent people do not send.
         """
         at_s = at.timestamp()
         if not self._from_s <= at_s < self._until_s:
@@ -158,7 +158,7 @@ class EpisodicRates:
         return rates_bpm, sorted((e.customer - first for e in affected if e.kind is Kind.SILENT), reverse=True)
 
     def _move(self, shifts: dict[int, float], first: int, last: int) -> None:
-        """Move the levels of these customers, and put those between `first` and `last` back that are not moved now."""
+        """Move the levels of these customers. Put back those between `first` and `last` that no longer have a shift."""
         back = {customer for customer in self._moved - shifts.keys() if first <= customer < last}
         for customer in back:
             self._rates.move(customer, 0.0)

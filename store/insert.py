@@ -1,4 +1,4 @@
-"""The statements that store events: COPY or, for `unique` fields, COPY and an INSERT that leaves duplicates out."""
+"""The statements that store events: COPY or, for `unique` fields, COPY and an INSERT that omits duplicates."""
 
 from collections import Counter
 from typing import Final
@@ -13,15 +13,16 @@ from store.row_id import unpack
 from store.rows import Encode
 
 COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
-# Without constraints: the INSERT checks them. IF NOT EXISTS: a pooler may pass a session on with its tables.
+# The temporary table has no constraints: the INSERT checks them. IF NOT EXISTS: a pooler may reuse a session, with its
+# tables, for another connection.
 CREATE: Final = SQL(
     "CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.incoming ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table}"
     " WITH NO DATA"
 )
 COPY_INCOMING: Final = SQL("COPY pg_temp.incoming ({}) FROM STDIN (FORMAT binary)")
-# All sessions insert in the order of the unique fields, so that two do not deadlock. Of duplicates, the smallest row id
-# comes first. Only the unique fields are a conflict: an id that is taken raises an error, or is found below, because
-# the SELECT does not see what its own statement inserted.
+# All sessions insert in the order of the unique fields, so that two do not deadlock. Of duplicates in a batch, the one
+# with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id that exists already raises an
+# error, or the SELECT finds it: the SELECT does not see what its own statement inserted.
 INSERT: Final = SQL(
     """
 WITH stored AS (
@@ -42,7 +43,7 @@ def copy_statement(contract: Contract, encode: Encode) -> Composed:
 
 class Unique:
     """
-    Stores events that their table does not have already, by the contract's `unique` fields.
+    Stores only events that the table does not have yet, compared by the contract's `unique` fields.
 
     `copy` is the statement that copies what `encode` writes into a temporary table, which `insert` reads.
     """
@@ -64,9 +65,9 @@ class Unique:
 
     def insert(self, connection: Connection, batch: Batch, part: range) -> Counter[int]:
         """
-        Insert a part of a batch that was copied.
+        Insert the part of a batch that was copied last.
 
-        Until the transaction ends, other sessions that insert the same events wait.
+        Other sessions that insert the same events wait until the transaction ends.
 
         Returns:
             The number of duplicates by partition.
@@ -76,6 +77,6 @@ class Unique:
         dropped = connection.execute(self._insert).fetchall()
         if taken := [row_id for row_id, is_taken in dropped if is_taken]:
             raise explain_taken_id(connection, batch, f"id {min(taken)} is taken")
-        if len(part) < len(batch.records):  # the transaction copies other parts, too
+        if len(part) < len(batch.records):  # the transaction also copies other parts
             connection.execute(EMPTY)
         return Counter(unpack(row_id)[1] for row_id, _ in dropped)

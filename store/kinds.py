@@ -2,7 +2,7 @@
 Reads and writes the values of each kind of field.
 
 `read` checks a JSON value exactly and names its fault. `convert` (one value) and `convert_all` (a column, faster) take
-what the fast parser returned, and refuse everything that `read` refuses. All return the same value.
+what the fast parser returned, and refuse everything that `read` refuses. For a valid value, all return the same.
 More than 250 lines: each kind is one class.
 """
 
@@ -124,7 +124,7 @@ class IntegerKind(Kind):
         return parsed
 
     def convert_all(self, parsed: list[int]) -> list[int]:
-        """Return them."""
+        """Return them: the fast parser has checked everything."""
         return parsed
 
 
@@ -151,7 +151,7 @@ class IntegerArrayKind(Kind):
         return parsed
 
     def binary_all(self, values: Sequence[list[int]]) -> list[bytes]:
-        """Return each array: dimensions, no nulls, element type, length, first index; then each element, sized."""
+        """Return each array: dimensions, no nulls, element type, length, first index; then sizes and elements."""
         return list(map(self._binary, values))
 
     def _binary(self, value: list[int]) -> bytes:
@@ -222,11 +222,11 @@ class TimestampKind(Kind):
         return read_time(found)
 
     def convert(self, parsed: str) -> int:
-        """Read it; fastest in our own producer's layout."""
+        """Read the timestamp; this is fastest in the layout of this project's producer."""
         return self._seconds.read(parsed)
 
     def convert_all(self, parsed: list[str]) -> list[int]:
-        """Read them; fastest if all have that layout."""
+        """Read the timestamps; this is fastest if all have that layout."""
         return self._seconds.read_all(parsed)
 
     def binary_all(self, values: Sequence[int]) -> list[int]:
@@ -248,14 +248,14 @@ class UuidKind(Kind):
         return self.convert(found)
 
     def convert(self, parsed: str) -> bytes:
-        """Read it."""
+        """Return the 16 bytes."""
         if not _UUID.fullmatch(parsed):
             raise FaultError("not_a_uuid")
         return bytes.fromhex(parsed.replace("-", ""))
 
 
 class JsonKind(Kind):
-    """JSON values, as text in UTF-8; `read` and `convert` take text, too."""
+    """JSON values, as text in UTF-8; `read` and `convert` take JSON text, not parsed values."""
 
     parsed_as = Raw
     types = ("jsonb",)
@@ -270,7 +270,7 @@ class JsonKind(Kind):
         return self._unless_null(found.encode())
 
     def convert(self, parsed: Raw | bytes) -> bytes | None:
-        """Refuse everything that `read` must decide."""
+        """Return the text; refuse everything that only `read` can decide."""
         text = bytes(parsed)
         if not is_plainly_storable(text):
             raise FaultError("characters")
