@@ -1,16 +1,29 @@
 """Events that a producer sends again (`unique` in a contract) are stored once and counted in the ledger."""
 
 import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Final
 
 import pytest
 
+from common.event import MAX_FUTURE
+from common.settings import Event
+from common.topic_identity import TopicIdentity
+from examples.orders.contract import ORDERS
 from examples.orders.producer import order
 from local.waiting import wait_until
+from store.batch import Batch, Slice
+from store.postgres import PostgresStore
+from store.validation import Decode
 from tests import roles as test_roles
 from tests.conftest import StartService
+from tests.memory import MemoryCheck
 from tests.pipeline import Database, Topic
+from tests.records import MemoryRecord
+from tests.store import credentials_for, settings_on
 
 pytestmark = pytest.mark.integration
 
@@ -76,6 +89,43 @@ def test_killed_consumer_neither_loses_nor_doubles_an_event_that_is_sent_again(
     assert orders.query("SELECT count(*), count(DISTINCT order_id) FROM orders") == [(1000, 1000)]
     assert orders.query("SELECT sum(stored), sum(duplicates) FROM kafka_ledger") == [(1000, 1000)]
     assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
+
+
+class MeetingCheck(MemoryCheck):
+    """Waits for the other batch once: both are copied before either is inserted."""
+
+    def __init__(self, both: Barrier) -> None:
+        super().__init__()
+        self._both: Barrier | None = both
+
+    def wait(self) -> None:
+        both, self._both = self._both, None
+        if both:
+            both.wait(timeout=30)
+
+
+def test_two_consumers_that_get_the_same_events_wait_and_do_not_deadlock(orders: Database) -> None:
+    """Each waits for the events of the other's open transaction; in orders of their own, both would wait for ever."""
+    settings = settings_on(orders).model_copy(update={"event": Event(contract=SETTING)})
+    topic, ranges, both = TopicIdentity("orders", "an id"), {0: (0, 5000), 1: (0, 5000)}, Barrier(2)
+    payloads = [payload for _, payload in placed(5000)]
+
+    def write(partition: int, sent: list[bytes | None]) -> None:
+        store = PostgresStore(settings, credentials_for(orders))
+        generation, _ = store.positions(topic, ranges)
+        records = [
+            MemoryRecord(partition, offset, payload, round(time.time() * 1000)) for offset, payload in enumerate(sent)
+        ]
+        batch = Batch.of([Slice(partition, 0, 5000, records)], generation, Decode(ORDERS, MAX_FUTURE))
+        store.write(batch, topic, MeetingCheck(both))
+        store.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        for written in (pool.submit(write, 0, payloads), pool.submit(write, 1, payloads[::-1])):
+            written.result()
+
+    assert orders.query("SELECT count(*), count(DISTINCT order_id) FROM orders") == [(5000, 5000)]
+    assert orders.query("SELECT sum(stored), sum(duplicates) FROM kafka_ledger") == [(5000, 5000)]
 
 
 def test_row_id_that_is_taken_is_no_duplicate(start: StartService, topic: Topic, orders: Database) -> None:
