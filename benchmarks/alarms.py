@@ -28,6 +28,7 @@ from local.postgres import PostgresServer
 from producer.data_generator import HeartRates
 from producer.episodes import Episode, EpisodicRates, Kind, episodes
 from store.maintenance import LOOK_FOR_ALARMS
+from store.row_id import pack
 
 PARTITIONS: Final = 6
 STEP: Final = timedelta(minutes=10)  # filled in at a time
@@ -135,7 +136,7 @@ class Day:
                 zip(self._names, self._partitions, rates_bpm.tolist(), strict=True)
             ):
                 if index not in silent:
-                    row_id = 1 << 56 | partition << 40 | self._offsets[partition]
+                    row_id = pack(1, partition, self._offsets[partition])
                     self._offsets[partition] += 1
                     lines.append(f"{row_id}\t{name}\t{at + index * step}\t{bpm}\n")
             yield "".join(lines)

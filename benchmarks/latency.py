@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.cost import cpu_s
 from benchmarks.stack import PARTITIONS, Stack, stack
 from local.waiting import wait_until
+from store.row_id import LAST_OFFSET, pack, unpack
 
 LOOK_EVERY_S: Final = 0.01
 WARM_UP_S: Final = 5.0
@@ -55,8 +56,8 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
     ):
         wait_until(lambda: running.passed() > 0, 120)
         time.sleep(WARM_UP_S)
-        seen = np.array([(1 << 56) | (partition << 40) for partition in range(PARTITIONS)])
-        last = seen + (1 << 40) - 1
+        seen = np.array([pack(1, partition, 0) for partition in range(PARTITIONS)])
+        last = seen + LAST_OFFSET
         for partition in range(PARTITIONS):
             row = running.connection.execute(
                 "SELECT max(id) FROM heartbeats WHERE id BETWEEN %s AND %s",
@@ -75,7 +76,7 @@ def observe(running: Stack, customers: int, seconds: float, interval_s: float = 
         while time.perf_counter() - started < seconds:
             for row_id, age in running.connection.execute(NEW_ROWS, (seen.tolist(), last.tolist())):
                 ages.append(age * 1e3)
-                partition = row_id >> 40 & 0xFFFF
+                _, partition, _ = unpack(row_id)
                 seen[partition] = max(seen[partition], row_id)
             time.sleep(LOOK_EVERY_S)
         took = time.perf_counter() - started

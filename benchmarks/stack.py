@@ -23,17 +23,17 @@ from local.service import Service
 from local.waiting import wait_until
 from producer.data_generator import HeartRates
 from producer.encoding import Encoder, Messages
+from store.row_id import pack
 
 DATABASE: Final = "benchmark"
 PLACE: Final = os.environ.get("BENCHMARK_DIR")  # where large data goes
 PARTITIONS: Final = 6
 # A server that is told how much memory it has, and to write checkpoints by time: as on a machine of its own.
 POSTGRES: Final = {"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "15min"}
-FIRST_FILLED: Final = 100 << 56  # ids from here on, of a generation that no topic of ours gets, fill the table
-GENERATION: Final = 1 << 56  # ids of one topic's generation
+FIRST_FILLED: Final = pack(100, 0, 0)  # ids from here on, of a generation that no topic of ours gets, fill the table
 EMPTY: Final = (
     "TRUNCATE rejected_heartbeats, kafka_ledger, kafka_topics, heartbeats_touched, heartbeats_outdated,"
-    " heartbeats_per_minute, heartbeats_per_customer, heartbeats_fleet"
+    " heartbeats_per_minute, heartbeats_per_customer, heartbeats_fleet, alarms, alarm_people, alarm_positions"
 )
 
 # In order of time, as they arrive.
@@ -101,8 +101,8 @@ class Stack:
 
     def count(self) -> int:
         """Return how many rows were stored since the table was emptied."""
-        first = self.generation * GENERATION
-        row = self.connection.execute(COUNT, (first, first + GENERATION)).fetchone()
+        first, end = pack(self.generation, 0, 0), pack(self.generation + 1, 0, 0)
+        row = self.connection.execute(COUNT, (first, end)).fetchone()
         return int(row[0]) if row else 0
 
     def make_topic(self, name: str, messages: Iterable[Messages], partitions: int = PARTITIONS) -> int:
