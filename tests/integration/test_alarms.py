@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.alarms import ADVANCE, BEGIN, COPY, LIMITS, STEP, Day, score
+from benchmarks.alarms import ADVANCE, BEGIN, COPY, LIMITS, NOTE, STEP, Day, score
 from producer.episodes import Kind
 from store.maintenance import LOOK_FOR_ALARMS
+from store.row_id import pack
 from store.steps import Done
 from tests import roles as test_roles
 from tests.pipeline import Database
@@ -51,7 +52,7 @@ class Fleet:
             for second in range(begins_s, ends_s):
                 for number in numbers:
                     partition = number % 2
-                    row_id = 1 << 56 | partition << 40 | self.offsets[partition]
+                    row_id = pack(1, partition, self.offsets[partition])
                     self.offsets[partition] += 1
                     copy.write_row((row_id, f"CUST-{number:06d}", at(second + ahead_s), bpm(number, second)))
 
@@ -171,11 +172,7 @@ def test_high_and_low_are_judged_by_the_persons_own_usual_rate(fleet: Fleet) -> 
         return (now if second >= 3600 else usual).get(number, 75) + second % 3
 
     fleet.send(EVERYBODY, 0, 3600, bpm)
-    fleet.connection.execute(
-        "INSERT INTO heartbeats_touched (minute, noted_at)"
-        " SELECT minute, now() - interval '1 h' FROM generate_series(%s::timestamptz, %s, '1 min') AS minute",
-        (START, at(3599)),
-    )
+    fleet.connection.execute(NOTE, (START, at(3599)))
     while fleet.connection.execute("SELECT refresh_rollups()").fetchone() != (0,):
         pass
     fleet.send(EVERYBODY, 3600, 3800, bpm)

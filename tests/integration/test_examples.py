@@ -1,6 +1,5 @@
 """Another event is a contract, a table and a setting: the same guarantees, without a line in store/ or consumer/."""
 
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -16,12 +15,11 @@ from examples.trades.producer import trade
 from local.waiting import wait_until
 from tests.conftest import StartService
 from tests.corpus.derived import Values, cases_of
-from tests.events import rows
+from tests.events import FOLDER, prepare, rows
 from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
-ROOT: Final = Path(__file__).parents[2]
 SETTING: Final = "examples.oxygen.contract:OXYGEN"
 LIMIT_LINES: Final = 60  # of contract and SQL
 
@@ -29,7 +27,7 @@ LIMIT_LINES: Final = 60  # of contract and SQL
 @pytest.fixture
 def oxygen(database: Database) -> Database:
     """A database with the example's table beside the heartbeats."""
-    database.query((ROOT / "examples/oxygen/oxygen.sql").read_text(encoding="utf-8"))
+    prepare(database, OXYGEN)
     return database
 
 
@@ -45,7 +43,7 @@ def firsts(contract: Contract, events: list[Values]) -> list[Values]:
 @pytest.mark.parametrize("name", ["oxygen", "orders", "trades"])
 def test_contract_and_table_are_short(name: str) -> None:
     """Authors of their own event read these first."""
-    files = [ROOT / "examples" / name / file for file in ("contract.py", f"{name}.sql")]
+    files = [FOLDER / name / file for file in ("contract.py", f"{name}.sql")]
 
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= LIMIT_LINES
 
@@ -58,15 +56,13 @@ def test_contract_and_table_are_short(name: str) -> None:
 def test_hostile_corpus_of_the_contract_ends_in_its_table_and_the_quarantine(
     start: StartService, topic: Topic, database: Database, contract: Contract, own: bytes
 ) -> None:
-    """Another event gets every check that heartbeats get: verdicts, reasons, ledger."""
-    name = contract.table
-    database.query((ROOT / f"examples/{name}/{name}.sql").read_text(encoding="utf-8"))
-    setting = f"examples.{name}.contract:{name.upper()}"
+    """Another event gets every check that heartbeats get: validation, reasons, ledger."""
+    setting = prepare(database, contract)
     topic.create(partitions=1)
     cases = cases_of(contract)
     topic.send([(f"case-{number}".encode(), case.payload) for number, case in enumerate(cases)])
     topic.send([(None, own)])  # its producer's
-    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=setting)
+    consumer = start("consumer", **setting)
     wait_until(lambda: database.passed() == topic.ends(1), within_s=60, what="all messages passed")
 
     stored = rows(database, contract)
@@ -81,7 +77,7 @@ def test_hostile_corpus_of_the_contract_ends_in_its_table_and_the_quarantine(
     assert rows(database, HEARTBEATS) == []
 
     consumer.stop()
-    assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=setting).wait() == 0
+    assert start("consumer", "verify", "--full", **setting).wait() == 0
 
 
 def test_replay_moves_what_a_wider_contract_accepts_and_nothing_of_another_event(
@@ -134,13 +130,12 @@ def test_table_that_does_not_fit_is_told_in_one_line(
 
 def test_table_is_waited_for(start: StartService, topic: Topic, oxygen: Database) -> None:
     """Services start in any order, and the schema may be applied last."""
-    table = (ROOT / "examples/oxygen/oxygen.sql").read_text(encoding="utf-8")
     oxygen.query("DROP TABLE oxygen")
     topic.create(partitions=1)
     topic.send([(b"person-1", reading("person-1"))])
     consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
     wait_until(lambda: "there is no table oxygen" in consumer.text(), what="the missing table is named")
-    oxygen.query(table)
+    prepare(oxygen, OXYGEN)
 
     wait_until(lambda: len(rows(oxygen, OXYGEN)) == 1, what="the event stored")
 

@@ -3,7 +3,6 @@
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Barrier
 from typing import Final
 
@@ -20,6 +19,7 @@ from store.postgres import PostgresStore
 from store.validation import Decode
 from tests import roles as test_roles
 from tests.conftest import StartService
+from tests.events import FOLDER, prepare
 from tests.memory import MemoryCheck
 from tests.pipeline import Database, Topic
 from tests.records import MemoryRecord
@@ -27,16 +27,15 @@ from tests.store import credentials_for, settings_on
 
 pytestmark = pytest.mark.integration
 
-EXAMPLES: Final = Path(__file__).parents[2] / "examples"
-TABLE: Final = EXAMPLES / "orders/orders.sql"
-GRANTS: Final = EXAMPLES / "grants.sql"
+TABLE: Final = FOLDER / "orders/orders.sql"
+GRANTS: Final = FOLDER / "grants.sql"
 SETTING: Final = "examples.orders.contract:ORDERS"
 
 
 @pytest.fixture
 def orders(database: Database) -> Database:
     """A database with the example's table."""
-    database.query(TABLE.read_text(encoding="utf-8"))
+    prepare(database, ORDERS)
     return database
 
 
