@@ -26,7 +26,7 @@ Row = tuple[str, datetime, int]  # customer_id, instant, beats per minute
 @dataclass(frozen=True, slots=True)
 class Case:
     """
-    A payload and its verdict.
+    A payload and its result.
 
     `expected` is the row it becomes, or the reason why it does not; `appended_ms` is the broker's time.
     """
@@ -38,7 +38,7 @@ class Case:
 
     @property
     def holds_on_any_broker(self) -> bool:
-        """Return whether the verdict is the same at every time since `USUAL_MS`: such a case can be sent for real."""
+        """Return whether the result is the same at every time since `USUAL_MS`: such a case can be sent for real."""
         return self.appended_ms == USUAL_MS
 
 

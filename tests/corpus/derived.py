@@ -13,7 +13,7 @@ from tests.corpus import documents
 from tests.corpus.documents import LONE
 from tests.corpus.samples import read_json, samples_of
 
-# Verdicts on a document as a whole; it never comes to the contract.
+# Results on a document as a whole; it never comes to the contract.
 OF_DOCUMENTS: Final = {Reason.TOMBSTONE, Reason.NOT_UTF8, Reason.NOT_JSON, Reason.NESTED_TOO_DEEP, Reason.NOT_AN_OBJECT}
 
 Values = tuple[Any, ...]  # of a contract's columns, in their order, as psycopg reads them

@@ -119,7 +119,7 @@ BAD_RATES: Final = {
     "-": Reason.NOT_JSON,
 }
 
-# What follows a good event -> the verdict.
+# What follows a good event -> the result.
 TWICE: Final[dict[str, str | Row]] = {
     ', "customer_id": "b"': row("b"),
     ', "customer_id": ""': "customer_id_length",
@@ -141,7 +141,7 @@ CASES: Final = [
     *(Case(f"customer: {name}", event(text), reason) for name, (text, reason) in BAD_CUSTOMERS.items()),
     *(Case(f"rate {text}", event(heart_rate=text), row(heart_rate=rate)) for text, rate in GOOD_RATES.items()),
     *(Case(f"rate {text!a:.40}", event(heart_rate=text), reason) for text, reason in BAD_RATES.items()),
-    *(Case(f"twice {also!a:.60}", event(also=also), verdict) for also, verdict in TWICE.items()),
+    *(Case(f"twice {also!a:.60}", event(also=also), result) for also, result in TWICE.items()),
     Case("first customer invalid, last good", b'{"customer_id": 1, ' + event()[1:], row()),
     Case("first rate invalid, last good", b'{"heart_rate": [], ' + event()[1:], row()),
     Case("customer missing", f'{{"timestamp": "{TIME}", "heart_rate": 72}}'.encode(), "customer_id_missing"),

@@ -1,4 +1,4 @@
-"""Timestamps: RFC 3339 to the letter, the edges of the calendar, and the future."""
+"""Timestamps: RFC 3339 exactly, the edges of the calendar, and the future."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -106,8 +106,8 @@ def _ms(moment: datetime) -> int:
 
 
 def _limit(name: str, moment: datetime, text: str, expected: str | datetime) -> Case:
-    verdict = expected if isinstance(expected, str) else row(instant=expected)
-    return Case(f"future: {name}", event(timestamp=f'"{text}"'), verdict, appended_ms=_ms(moment))
+    result = expected if isinstance(expected, str) else row(instant=expected)
+    return Case(f"future: {name}", event(timestamp=f'"{text}"'), result, appended_ms=_ms(moment))
 
 
 APPENDED: Final = _utc(2024, 11, 22, 8, 55, 0, 1_000)

@@ -1,4 +1,4 @@
-"""A consumer that is killed, at whatever point, costs nothing: no row lost, none twice."""
+"""A consumer that is killed or stalled, at any point, loses no row and stores none twice."""
 
 import random
 import signal
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fault]
 def test_consumer_killed_at_any_point_of_a_batch_stores_each_event_once(
     point: str, contract: Contract, start: StartService, topic: Topic, database: Database
 ) -> None:
-    """Rows and offsets commit together, so whatever a crash interrupts has happened wholly or not at all."""
+    """Rows and offsets commit together, so a crash leaves all of a batch or nothing."""
     setting = prepare(database, contract)
     topic.create()
     sent = events_of(contract, 3000)

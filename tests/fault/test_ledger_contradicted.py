@@ -123,7 +123,7 @@ def test_empty_database_gets_everything_that_kafka_still_has(
 def test_row_that_postgresql_refuses_is_quarantined_without_its_neighbours(
     deferred: str, start: StartService, topic: Topic, database: Database
 ) -> None:
-    """A rule that somebody added later knows more than our validation; only the culprits may suffer."""
+    """A constraint that was added later is stricter than validation; only the rows that it rejects are quarantined."""
     database.query(
         "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
         " $$BEGIN IF NEW.customer_id = 'CUST-000013' THEN RAISE 'unlucky'; END IF; RETURN NEW; END$$"

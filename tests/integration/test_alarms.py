@@ -97,7 +97,7 @@ def test_alarms_of_simulated_hours_agree_with_the_truth(database: Database) -> N
     assert max(scores[Kind.SILENT].notice_s) <= 20
 
 
-def test_silent_person_is_noticed_within_twenty_seconds_and_heard_again(fleet: Fleet) -> None:
+def test_silent_person_is_noticed_within_twenty_seconds_until_the_next_heartbeat(fleet: Fleet) -> None:
     fleet.send(EVERYBODY, 0, 60)
     fleet.send(EVERYBODY[1:], 60, 120)
     fleet.send(EVERYBODY, 120, 150)
@@ -163,7 +163,7 @@ def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     assert (started_at, ended_at) == (at(100), at(1000))
 
 
-def test_high_and_low_are_judged_by_the_persons_own_usual_rate(fleet: Fleet) -> None:
+def test_high_and_low_are_measured_from_the_persons_own_usual_rate(fleet: Fleet) -> None:
     """110 is usual for one and an alarm for another; a bare threshold would be wrong about a tenth of all people."""
     usual = {1: 105, 2: 80, 3: 80, 4: 60}
     now = {1: 110, 2: 110, 3: 52, 4: 52}

@@ -44,7 +44,7 @@ def test_good_values_of_every_kind_are_stored_as_sent(database: Database) -> Non
 
 
 def test_postgresql_accepts_every_mutant_that_validation_accepts(database: Database) -> None:
-    """Otherwise a whole batch is written row by row until the culprit is found."""
+    """Otherwise a whole batch is written row by row until the rejected row is found."""
     decode = Decode(KEPT, MAX_FUTURE)
     seeds = [case.payload for case in cases_of(KEPT) if case.payload and len(case.payload) <= LONGEST]
     found = (decode(payload, USUAL_MS) for _, payload in zip(range(MUTANTS), mutants(seeds, seed=9), strict=False))
@@ -76,9 +76,9 @@ def test_jsonb_holds_what_validation_accepts_and_nothing_else(database: Database
     """The limits are PostgreSQL's, taken from its manual: this is where they are true."""
     usual = cases_of(KEPT)[0]
     document = (usual.payload or b"").decode().rstrip("}")
-    verdict = Decode(KEPT, MAX_FUTURE)(f'{document}, "body": {text}}}'.encode(), USUAL_MS)
+    result = Decode(KEPT, MAX_FUTURE)(f'{document}, "body": {text}}}'.encode(), USUAL_MS)
 
-    assert isinstance(verdict, str) != is_held
+    assert isinstance(result, str) != is_held
     with database.connect() as connection:
         if is_held:
             connection.execute("SELECT %s::jsonb", (text,))

@@ -62,7 +62,7 @@ def new_database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 
 def test_patch_is_short_and_changes_contract_table_and_migration() -> None:
-    """Whoever needs a field more must not have to understand the pipeline."""
+    """A person who needs one more field must not have to understand the pipeline."""
     patch = PATCH.read_text(encoding="utf-8")
     files = set(re.findall(r"^\+\+\+ b/(.*)$", patch, re.MULTILINE)) - ALSO
     changed = re.findall(r"^[+-](?![+-]{2} )", patch, re.MULTILINE)

@@ -71,7 +71,7 @@ def test_every_customer_sends_once_a_second(ordinary_run: tuple[dict[str, int], 
 
 
 def test_records_are_valid_events_keyed_by_customer(ordinary_run: tuple[dict[str, int], list[Sent]]) -> None:
-    """Judged by the function that decides what reaches the table; its clock is the broker's."""
+    """Validated by the function that decides what reaches the table; its clock is the broker's."""
     _, records = ordinary_run
     decode = Decode(HEARTBEATS, timedelta(seconds=5))
 

@@ -28,7 +28,7 @@ NAMES: Final = ["heartbeats", "everything", "closed", "kept"]
 MUTANTS: Final = 10_000
 
 
-def verdict_of(decode: Decode, payload: bytes | None) -> Values | str:
+def result_of(decode: Decode, payload: bytes | None) -> Values | str:
     found = decode(payload, USUAL_MS)
     return found if isinstance(found, str) else values_of(decode.contract, found)
 
@@ -40,7 +40,7 @@ def test_hostile_payload_gets_the_result_of_its_contract(contract: Contract) -> 
 
     assert len({case.name for case in cases}) == len(cases)
     for case in cases:
-        assert verdict_of(decode, case.payload) == case.expected, case.name
+        assert result_of(decode, case.payload) == case.expected, case.name
 
 
 @pytest.mark.parametrize("contract", CONTRACTS, ids=NAMES)
@@ -76,18 +76,18 @@ def test_mutants_get_one_result_by_every_parser(contract: Contract) -> None:
     seeds = [case.payload for case in cases_of(contract) if case.payload and len(case.payload) <= LONGEST]
     accepted = 0
     for _, payload in zip(range(MUTANTS), mutants(seeds, seed=7), strict=False):
-        verdict = decode(payload, USUAL_MS)
+        result = decode(payload, USUAL_MS)
         columns = decode.all([payload], [USUAL_MS])
 
-        assert verdict == exactly(payload, USUAL_MS), payload
+        assert result == exactly(payload, USUAL_MS), payload
         if columns is not None:
-            assert tuple(column[0] for column in columns) == verdict, payload
-        accepted += not isinstance(verdict, str)
+            assert tuple(column[0] for column in columns) == result, payload
+        accepted += not isinstance(result, str)
     assert accepted > MUTANTS // 100
 
 
 class Exactly(Decode):
-    """Judges by the slow way alone."""
+    """Validates by the exact parser alone."""
 
     def _read(self, payload: bytes) -> tuple[object, ...]:
         return self.read_exactly(payload)
@@ -100,7 +100,7 @@ def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject,
     payload = data.draw(written(EVERYTHING, expected))
     is_json = [isinstance(field, Json) for field in EVERYTHING.columns]
 
-    assert verdict_of(Decode(EVERYTHING, MAX_FUTURE), payload) == tuple(
+    assert result_of(Decode(EVERYTHING, MAX_FUTURE), payload) == tuple(
         read_json(json.dumps(value)) if held and value is not None else value
         for value, held in zip(expected, is_json, strict=True)
     )
@@ -134,4 +134,4 @@ def test_order_of_fields_changes_nothing_but_the_reason() -> None:
     cases = random.Random(3).sample([case for case in cases_of(EVERYTHING) if not isinstance(case.expected, str)], 50)
 
     for case in cases:
-        assert verdict_of(decode, case.payload) == case.expected[::-1], case.name
+        assert result_of(decode, case.payload) == case.expected[::-1], case.name

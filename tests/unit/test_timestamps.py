@@ -16,7 +16,7 @@ FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
-def verdict_on(year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]) -> object:
+def result_on(year: int, month: int, day: int, clock: tuple[int, int, int, int], zone: tuple[int, int, int]) -> object:
     """
     Say by the Gregorian calendar's rules, in whole numbers, what becomes of a timestamp.
 
@@ -62,7 +62,7 @@ def test_timestamp_is_read_by_the_calendar(
     text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{us:06d}"
     text += f"{'-' if zone[0] < 0 else '+'}{zone[1]:02d}:{zone[2]:02d}"
 
-    assert read(read_time, text) == verdict_on(year, month, day, clock, zone)
+    assert read(read_time, text) == result_on(year, month, day, clock, zone)
 
 
 def read(way: Callable[[str], int], text: str) -> int | str:

@@ -1,4 +1,4 @@
-"""Bytes become a heartbeat or a reason: the spec to the letter, whatever the bytes."""
+"""Any bytes become a heartbeat or a reason, exactly as the contract says."""
 
 import json
 import time
@@ -32,7 +32,7 @@ from tests.corpus.hostile import CASES
 from tests.corpus.strategies import FIRST, INSTANTS, VALUES, values_of, written
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
-COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than judging
+COSTLY: Final = settings(max_examples=80, deadline=None)  # drawing takes longer than validating
 # People's queries and habits depend on these words.
 OF_FIELDS: Final = {
     *("customer_id_missing", "customer_id_not_a_string", "customer_id_length", "customer_id_characters"),

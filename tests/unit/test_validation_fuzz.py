@@ -91,7 +91,7 @@ def decode() -> Decode:
 
 
 class Exactly(Decode):
-    """Judges by the slow way alone."""
+    """Validates by the exact parser alone."""
 
     def _read(self, payload: bytes) -> Event:
         return self.read_exactly(payload)
@@ -102,30 +102,30 @@ def test_every_mutant_gets_one_result_and_what_is_accepted_was_read_right(decode
     exactly, good = Exactly(HEARTBEATS, timedelta(minutes=5)), event()
     accepted = at_once = 0
     for _, payload in zip(range(MUTANTS), mutants(seeds(), SEED), strict=False):
-        verdict = decode(payload, USUAL_MS)
+        result = decode(payload, USUAL_MS)
         columns = decode.all([good, payload, good], [USUAL_MS] * 3)
 
-        assert verdict == exactly(payload, USUAL_MS), payload
-        if not isinstance(verdict, str):
+        assert result == exactly(payload, USUAL_MS), payload
+        if not isinstance(result, str):
             accepted += 1
-            assert read_back(verdict) == read_plainly(payload), payload
+            assert read_back(result) == read_plainly(payload), payload
         if columns is not None:
             at_once += 1
-            assert tuple(column[1] for column in columns) == verdict, payload
+            assert tuple(column[1] for column in columns) == result, payload
     assert MUTANTS // 100 < at_once <= accepted < MUTANTS // 2
 
 
 @pytest.mark.integration
 def test_postgresql_accepts_every_mutant_that_validation_accepts(decode: Decode, database: Database) -> None:
-    """Otherwise a whole batch is written row by row until the culprit is found."""
+    """Otherwise a whole batch is written row by row until the rejected row is found."""
     good = [payload for payload in seeds() if not isinstance(decode(payload, USUAL_MS), str)]
     good.append(event())
     records: list[MemoryRecord] = []
     expected: dict[int, Row | str] = {}
     for payload in mutants(good, SEED):
-        verdict = decode(payload, USUAL_MS)
-        if not isinstance(verdict, str):
-            expected[len(records)] = read_back(verdict)
+        result = decode(payload, USUAL_MS)
+        if not isinstance(result, str):
+            expected[len(records)] = read_back(result)
             records.append(MemoryRecord(0, len(records), payload))
         if len(records) == STORED:
             break
