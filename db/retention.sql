@@ -189,14 +189,19 @@ BEGIN
         DELETE FROM alarms WHERE (customer_id, kind, started_at) IN (
             SELECT customer_id, kind, started_at FROM alarms WHERE ended_at < before LIMIT most)
         RETURNING 1
+    ), gone AS (  -- an open alarm needs its person: look_for_alarms() closes it first
+        DELETE FROM alarm_people WHERE customer_id IN (
+            SELECT customer_id FROM alarm_people AS person WHERE seen_at < before AND NOT EXISTS (
+                SELECT FROM alarms WHERE alarms.customer_id = person.customer_id AND ended_at IS NULL) LIMIT most)
+        RETURNING 1
     )
     SELECT (SELECT count(*) FROM minutes) + (SELECT count(*) FROM customers) + (SELECT count(*) FROM buckets)
-           + (SELECT count(*) FROM ended) INTO dropped;
+           + (SELECT count(*) FROM ended) + (SELECT count(*) FROM gone) INTO dropped;
     RETURN dropped;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
-COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups and alarms that ended; NULL while another session holds the lock of maintenance';
+COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups, alarms that ended and people without heartbeats since; NULL while another session holds the lock of maintenance';
 
 CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT

@@ -223,3 +223,16 @@ def test_patients_view_numbers_customers_and_classifies_rates(database: Database
         (None, 100, "normal"),
         (None, 101, "high"),
     ]
+
+
+def test_people_of_long_ago_go_with_the_rollups(database: Database) -> None:
+    """A table of everybody who ever sent would grow for ever, and each search for alarms looks at all of it."""
+    database.query(
+        "INSERT INTO alarm_people (customer_id, partition_id, first_at, seen_at, bpm, side, side_since)"
+        " SELECT 'CUST-' || days, 1 << 16, now(), now() - days * interval '1 day', 70, 0, now()"
+        " FROM unnest(ARRAY[5, 50, 500]) AS days"
+    )
+    database.query("INSERT INTO alarms SELECT 'CUST-500', 'high', now(), now(), NULL, 120")
+
+    assert database.query("SELECT drop_rollups(10)") == [(1,)]
+    assert database.query("SELECT customer_id FROM alarm_people ORDER BY 1") == [("CUST-5",), ("CUST-500",)]
