@@ -34,6 +34,8 @@ FROM pg_temp.incoming WHERE NOT EXISTS (SELECT FROM stored WHERE stored.{id} = i
 """
 )
 EMPTY: Final = "DELETE FROM pg_temp.incoming"
+# A deferred constraint would fail only at COMMIT, when the row is unknown.
+CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
 def copy_statement(contract: Contract, encode: Encode) -> Composed:

@@ -22,7 +22,7 @@ from contracts.load import contract_of
 from store import ledger
 from store.batch import Batch
 from store.days import Days
-from store.insert import Unique, copy_statement
+from store.insert import CHECK_NOW, Unique, copy_statement
 from store.old_rows import OldRows
 from store.position import YEAR_10000_MS, Position
 from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
@@ -47,8 +47,6 @@ BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 BOUND_EVERY: Final = 50_000  # quarantined messages, or a part of the bytes that are allowed, whichever comes first
 BOUND_PART: Final = 16
 SHORT_LOCK_TIMEOUT: Final = "SELECT set_config('lock_timeout', '200ms', true)"
-# A deferred constraint would fail only at COMMIT, when the row is unknown.
-CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
 
 class PostgresStore:

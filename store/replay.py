@@ -14,7 +14,7 @@ from common.errors import OutageError, StoppedError
 from common.settings import Credentials, Settings
 from contracts.contract import Contract
 from contracts.load import contract_of
-from store.insert import copy_statement
+from store.insert import CHECK_NOW, copy_statement
 from store.postgres_errors import is_taken_id
 from store.reasons import Reason
 from store.rows import Encode
@@ -44,7 +44,6 @@ ORDER BY id
 """
 # Another replay may have moved them since they were validated.
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
-CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 RELEASE: Final = "SELECT release_rejected(%s::bigint[], %s)"
 NOTE: Final = "INSERT INTO heartbeats_touched (minute) SELECT DISTINCT to_timestamp(60 * unnest(%s::bigint[]))"
 # The ledger follows in the same transaction: what was rejected is stored now.
