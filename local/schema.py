@@ -11,6 +11,7 @@ from local.postgres import PostgresServer
 from local.postgres_programs import program
 
 SCHEMA: Final = Path(__file__).resolve().parent.parent / "db" / "schema.sql"
+AGAIN: Final = "Run it again: it continues where it stopped."
 OTHER_OWNER: Final = (
     "If POSTGRESQL_USERNAME was changed since the first run, set it back: the tables belong to the earlier role."
     " Or delete {} to begin with an empty database."
@@ -22,7 +23,7 @@ def apply_schema(server: PostgresServer, database: str, user: str | None = None,
     Create the tables in a new database, or upgrade those of an older one; as the superuser, unless a user is given.
 
     Raises:
-        LocalServerError: PostgreSQL refuses a statement, or psql is missing.
+        LocalServerError: PostgreSQL refuses a statement, or psql is missing or was killed.
     """
     where = {  # in the environment, not in arguments: every user can list those
         "PGHOST": server.host, "PGPORT": str(server.port), "PGDATABASE": database,
@@ -36,6 +37,8 @@ def apply_schema(server: PostgresServer, database: str, user: str | None = None,
         text=True,
         check=False,
     )
+    if done.returncode < 0:
+        raise LocalServerError(f"cannot apply {SCHEMA.name}: psql was killed by signal {-done.returncode}", hint=AGAIN)
     if done.returncode != 0:
         error = re.search(r"^psql:(.*):\d+: (?:ERROR|FATAL): +(.*)", done.stderr, re.MULTILINE)
         hint = re.search(r"^HINT: +(.*)", done.stderr, re.MULTILINE)

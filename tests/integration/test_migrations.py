@@ -163,6 +163,18 @@ def test_migration_that_fails_names_itself_and_leaves_nothing(empty: Empty, data
     assert catalog(old) ^ catalog(database) == set()
 
 
+def test_killed_psql_is_named(empty: Empty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has said nothing, so the reason was empty, and the hint about something else."""
+    dying = tmp_path / "psql"
+    dying.write_text("#!/bin/sh\nkill -9 $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr("local.schema.program", lambda _: dying)
+
+    with pytest.raises(LocalServerError, match=r"cannot apply schema\.sql: psql was killed by signal 9\n") as raised:
+        apply_schema((database := empty()).server, database.name)
+    assert "Run it again" in raised.value.hint
+
+
 def test_upgrade_that_was_killed_goes_on_where_it_stopped(empty: Empty, database: Database) -> None:
     old = of_version(OLD_SCHEMAS[-1], empty)
     with ThreadPoolExecutor(1) as pool, old.connect() as storing:
