@@ -163,6 +163,26 @@ def test_migration_that_fails_names_itself_and_leaves_nothing(empty: Empty, data
     assert catalog(old) ^ catalog(database) == set()
 
 
+@pytest.mark.parametrize("last", ["CREATE SEQUENCE", "CREATE TABLE IF NOT EXISTS kafka_topics"])
+@pytest.mark.parametrize("schema", OLD_SCHEMAS, ids=lambda path: path.stem)
+def test_older_schema_that_was_interrupted_is_named(schema: Path, last: str, empty: Empty, database: Database) -> None:
+    """The reason was a missing relation, the hint another owner; older files create one object after the other."""
+    text = schema.read_text()
+    applied, old = text[: text.index(";", text.index(last)) + 1], empty()
+    with old.connect() as connection:
+        connection.execute(applied.encode())
+
+    with pytest.raises(LocalServerError, match=r"only a part of the tables: .*, but not .*kafka_ledger") as raised:
+        apply_schema(old.server, old.name)
+    assert "apply that version's file to its end" in raised.value.hint
+    assert old.query("SELECT number FROM heartbeat_migrations") == []
+
+    with old.connect() as connection:
+        connection.execute(text.encode())
+    apply_schema(old.server, old.name)
+    assert catalog(old) ^ catalog(database) == set()
+
+
 def test_killed_psql_is_named(empty: Empty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has said nothing, so the reason was empty, and the hint about something else."""
     dying = tmp_path / "psql"
