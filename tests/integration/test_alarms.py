@@ -147,6 +147,19 @@ def test_nobody_is_silent_because_one_clock_is_ahead(fleet: Fleet) -> None:
     assert [who for who, *_ in fleet.alarms(LASTED) if who != "CUST-000020"] == []
 
 
+def test_one_clock_ahead_makes_nobody_silent_while_heartbeats_arrive(fleet: Fleet) -> None:
+    """A look may come at any moment, also when only a few heartbeats are past the last position."""
+    for second in range(60):
+        for number in EVERYBODY:
+            fleet.send([number], second, second + 1, ahead_s=240 if number == 20 else 0)
+            if number % 4 == 1:
+                fleet.advance()
+                fleet.look()
+
+    assert [who for who, *_ in fleet.alarms(LASTED) if who != "CUST-000020"] == []
+    assert max(fleet.alarms("SELECT looked_until FROM alarm_positions")) <= (at(60),)
+
+
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     def stuck(number: int, second: int) -> int:
         return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
