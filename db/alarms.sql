@@ -20,8 +20,9 @@ COMMENT ON FUNCTION alarm_turn IS 'Takes the lock of the search for alarms until
 -- neither loses nor doubles an alarm. It does not use the clock: yesterday's heartbeats give yesterday's alarms.
 -- Each Kafka partition has its own position in event time. A partition has reached a moment if the median of its last nine
 -- heartbeats is past that moment: a single sender whose clock is ahead does not count. A call looks at all partitions with
--- the same position. A partition that is behind catches up alone; its people are not silent meanwhile. A heartbeat is
--- ignored here if it is stored after a call has looked at its five seconds.
+-- the same position. A partition that is behind catches up alone; its people are not silent meanwhile. If it is
+-- more than an hour behind one that is ready, it waits for that one. A heartbeat is ignored here if it is stored after a
+-- call has looked at its five seconds.
 CREATE OR REPLACE FUNCTION look_for_alarms(
     silent_s double precision,     -- without a heartbeat; 0 here and below: no such alarm
     outside_s double precision,    -- outside the usual range, by the averages of five seconds
@@ -69,7 +70,8 @@ BEGIN
     )
     SELECT looked_until, array_agg(partition_id), min(reached.newest) INTO begins, ready, newest
     FROM reached WHERE looked_until + interval '5 s' <= reached.newest
-    GROUP BY looked_until ORDER BY looked_until LIMIT 1;
+    GROUP BY looked_until
+    ORDER BY looked_until < max(looked_until) OVER () - interval '1 h', looked_until LIMIT 1;
     IF begins IS NULL THEN
         RETURN;
     END IF;

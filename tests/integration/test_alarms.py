@@ -160,6 +160,23 @@ def test_one_clock_ahead_makes_nobody_silent_while_heartbeats_arrive(fleet: Flee
     assert max(fleet.alarms("SELECT looked_until FROM alarm_positions")) <= (at(60),)
 
 
+def test_partition_that_is_hours_behind_holds_up_no_alarm(fleet: Fleet) -> None:
+    """Each five seconds of a day are 17,000 passes: minutes in which others must not fall silent unnoticed."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send([2, 4, 6], 60, 7200)
+    fleet.advance()
+    fleet.look()
+    fleet.send([4, 6], 7200, 7300)
+    fleet.send([1], 7200, 7300)
+    fleet.advance()
+    for _ in range(25):
+        fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS)
+
+    assert ("CUST-000002", "silent") in fleet.alarms()
+    fleet.look()
+    assert len(set(fleet.alarms("SELECT looked_until FROM alarm_positions"))) == 1
+
+
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     def stuck(number: int, second: int) -> int:
         return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
