@@ -94,7 +94,9 @@ BEGIN
                     CASE WHEN lowest = highest THEN lowest END AS same_bpm) AS now_at
     ON CONFLICT (customer_id) DO UPDATE SET (partition_id, first_at, seen_at, bpm, side, side_since, same_bpm, same_since)
         = (excluded.partition_id, excluded.first_at, excluded.seen_at, excluded.bpm, excluded.side, excluded.side_since,
-           excluded.same_bpm, excluded.same_since);
+           excluded.same_bpm, excluded.same_since)
+        -- Another partition may be further; one of a newer topic starts again.
+        WHERE person.seen_at < excluded.seen_at OR person.partition_id >> 16 < excluded.partition_id >> 16;
     IF NOT FOUND THEN  -- skip all time without heartbeats at once
         ends := greatest(ends, date_bin(
             '5 s', least(newest, (SELECT min("timestamp") FROM heartbeats WHERE "timestamp" >= ends)), origin));

@@ -35,6 +35,7 @@ class Fleet:
 
     def __init__(self, connection: psycopg.Connection) -> None:
         self.connection = connection
+        self.generation = 1
         self.offsets = [0, 0]
         connection.execute(BEGIN)
 
@@ -52,7 +53,7 @@ class Fleet:
             for second in range(begins_s, ends_s):
                 for number in numbers:
                     partition = number % 2
-                    row_id = pack(1, partition, self.offsets[partition])
+                    row_id = pack(self.generation, partition, self.offsets[partition])
                     self.offsets[partition] += 1
                     copy.write_row((row_id, f"CUST-{number:06d}", at(second + ahead_s), bpm(number, second)))
 
@@ -175,6 +176,38 @@ def test_partition_that_is_hours_behind_holds_up_no_alarm(fleet: Fleet) -> None:
     assert ("CUST-000002", "silent") in fleet.alarms()
     fleet.look()
     assert len(set(fleet.alarms("SELECT looked_until FROM alarm_positions"))) == 1
+
+
+def test_what_a_slower_partition_says_of_a_person_is_history(fleet: Fleet) -> None:
+    """Without keys a person is in all partitions, and one of them catches up: that is not where the person is now."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send([2, 4, 6], 60, 300)
+    fleet.advance(0)
+    fleet.look()
+    fleet.connection.execute("UPDATE heartbeats SET customer_id = 'CUST-000002' WHERE customer_id = 'CUST-000001'")
+    fleet.advance(1)
+    fleet.look()
+
+    [(seen_at,)] = fleet.alarms("SELECT seen_at FROM alarm_people WHERE customer_id = 'CUST-000002'")
+    assert seen_at >= at(290)
+
+
+def test_topic_that_is_made_anew_may_be_of_an_earlier_time(fleet: Fleet) -> None:
+    """A simulated day after a real one, or a first topic whose senders' clocks were ahead."""
+    fleet.send(EVERYBODY, 7200, 7260)
+    fleet.advance()
+    fleet.look()
+    fleet.generation, fleet.offsets = 2, [0, 0]
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.connection.execute(
+        "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (2, 'new', 'simulated');"
+        "INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset, stored)"
+        " SELECT 2, partition, 0, 1200, 1200 FROM generate_series(0, 1) AS partition"
+    )
+    fleet.look()
+
+    assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
