@@ -45,7 +45,8 @@ SELECT pg_backend_pid(), (
           WHERE relrowsecurity
             AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = to_regclass('heartbeats'))
             AND (relname = ANY (%(tables)s::text[])
-                 OR relname ~ '^heartbeats_(default|old|outdated|horizon|per_minute|per_customer|fleet|[0-9]{8})$')
+                 OR relname ~ '^heartbeats_(default|old|outdated|horizon|per_minute|per_customer|fleet|[0-9]{8})$'
+                 OR relname IN ('alarms', 'alarm_people', 'alarm_positions'))
          ) AS guarded JOIN pg_roles AS owner ON owner.oid = relowner
     WHERE is_ours OR is_forced AND NOT (rolsuper OR rolbypassrls)
 ), (

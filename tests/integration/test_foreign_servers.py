@@ -137,7 +137,7 @@ def test_row_level_security_that_is_forced_on_the_owner_is_named(
     assert f"row level security hides heartbeats_fleet from {named.reader}" in consumer.text()
 
 
-@pytest.mark.parametrize("table", ["heartbeats_old", "heartbeats_outdated", "retention_floor"])
+@pytest.mark.parametrize("table", ["heartbeats_old", "heartbeats_outdated", "retention_floor", "alarms"])
 def test_row_level_security_is_named_for_every_table_that_the_functions_use(
     table: str, start: StartService, topic: Topic, database: Database, named: Roles
 ) -> None:
