@@ -305,3 +305,18 @@ def test_old_alarms_go_with_the_rollups_unless_they_last(fleet: Fleet) -> None:
 
     assert fleet.alarms("SELECT drop_rollups(10)") == [(1,)]
     assert sorted(fleet.alarms("SELECT customer_id FROM alarms")) == [("CUST-5",), ("CUST-500",)]
+
+
+def test_people_who_left_go_with_the_rollups(fleet: Fleet) -> None:
+    """Each pass reads all people: ids that come once, such as a sender's mistakes, must not add up for ever."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.advance()
+    fleet.look()
+    fleet.connection.execute(
+        "UPDATE alarm_people SET seen_at = now() - interval '50 days' WHERE customer_id <= 'CUST-000002'"
+    )
+    fleet.connection.execute("UPDATE alarm_people SET seen_at = now() WHERE seen_at > now() - interval '49 days'")
+    fleet.connection.execute("INSERT INTO alarms VALUES ('CUST-000002', 'silent', now(), now(), NULL, 70)")
+
+    fleet.alarms("SELECT drop_rollups(10)")
+    assert fleet.alarms("SELECT count(*), min(customer_id) FROM alarm_people") == [(19, "CUST-000002")]
