@@ -41,6 +41,7 @@ DECLARE
     ends timestamptz;
     newest timestamptz;
     ready bigint[];
+    behind bigint[];
 BEGIN
     IF NOT alarm_turn() THEN
         RETURN;
@@ -68,7 +69,10 @@ BEGIN
                 ORDER BY id DESC LIMIT 9) AS last_nine
         ) AS tail
     )
-    SELECT looked_until, array_agg(partition_id), min(reached.newest) INTO begins, ready, newest
+    SELECT looked_until, array_agg(partition_id), min(reached.newest),
+           (SELECT array_agg(partition_id) FROM reached AS other
+            WHERE other.looked_until <> reached.looked_until AND other.looked_until + interval '5 s' <= other.newest)
+        INTO begins, ready, newest, behind
     FROM reached WHERE looked_until + interval '5 s' <= reached.newest
     GROUP BY looked_until
     ORDER BY looked_until < max(looked_until) OVER () - interval '1 h', looked_until LIMIT 1;
@@ -157,6 +161,7 @@ BEGIN
         UPDATE alarms SET ended_at = ends
         FROM alarm_people AS person
         WHERE alarms.customer_id = person.customer_id AND ended_at IS NULL AND person.seen_at < ends - interval '1 day'
+          AND person.partition_id <> ALL (coalesce(behind, '{}'))  -- there the person may be heard yet
         RETURNING alarms.*
     )
     SELECT coalesce(jsonb_agg(to_jsonb(change)), '[]') INTO changed

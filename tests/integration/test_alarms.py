@@ -210,6 +210,26 @@ def test_topic_that_is_made_anew_may_be_of_an_earlier_time(fleet: Fleet) -> None
     assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
+def test_alarm_of_a_partition_days_behind_is_not_closed_by_another(fleet: Fleet) -> None:
+    """After a day without a heartbeat a person counts as gone, but not while that day is still to be looked at."""
+    day = 86400
+    fleet.send([2, 4, 6], 2 * day, 2 * day + 60)
+    fleet.advance(0)
+    fleet.look()
+    fleet.send(EVERYBODY[::2], 0, 60)
+    fleet.send(EVERYBODY[2::2], 60, 300)
+    fleet.advance(1)
+    while not fleet.alarms():
+        assert fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone() != (0, [])
+    fleet.send([2, 4, 6], 2 * day + 60, 2 * day + 70)
+    fleet.advance(0)
+    for _ in range(3):
+        fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS)
+
+    assert max(fleet.alarms("SELECT looked_until FROM alarm_positions")) == (at(2 * day + 65),)
+    assert fleet.alarms() == [("CUST-000001", "silent")]
+
+
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     def stuck(number: int, second: int) -> int:
         return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
