@@ -139,7 +139,8 @@ BEGIN
         INSERT INTO alarms (customer_id, kind, started_at, noticed_at, value, usual_low, usual_high)
         SELECT customer_id, kind, since, ends, round(bpm), usual_low, usual_high
         FROM people, LATERAL (VALUES
-            ('silent', seen_at, silent_s > 0 AND unheard > make_interval(secs => silent_s) AND seen_at > ends - interval '1 h'),
+            ('silent', seen_at, silent_s > 0 AND unheard > make_interval(secs => silent_s)
+                       AND seen_at > ends - interval '1 h' - make_interval(secs => silent_s)),
             ('high', side_since, outside_s > 0 AND side = 1 AND seen_at - side_since >= make_interval(secs => outside_s)),
             ('low', side_since, outside_s > 0 AND side = -1 AND seen_at - side_since >= make_interval(secs => outside_s)),
             ('stuck', same_since, stuck_s > 0 AND seen_at - same_since >= make_interval(secs => stuck_s))

@@ -230,6 +230,19 @@ def test_alarm_of_a_partition_days_behind_is_not_closed_by_another(fleet: Fleet)
     assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
+def test_longest_silence_that_may_be_set_gives_alarms(fleet: Fleet) -> None:
+    """Nobody was silent for 3,600 s and had been heard within the last hour."""
+    fleet.send([2, 4, 6], 0, 60)
+    fleet.advance()
+    fleet.look()
+    fleet.send([4, 6], 60, 3700)
+    fleet.advance()
+    while fleet.connection.execute(LOOK_FOR_ALARMS, (3600, 0, 20, 0)).fetchone()[0]:  # type: ignore[index]  # one row
+        pass
+
+    assert fleet.alarms() == [("CUST-000002", "silent")]
+
+
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     def stuck(number: int, second: int) -> int:
         return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
