@@ -17,7 +17,7 @@ from local.errors import LocalServerError
 ROOT: Final = Path(__file__).resolve().parent.parent
 STOP_GRACE_S: Final = 40.0  # longer than the producer waits for its last acknowledgements (20 s)
 FRESH_S: Final = 2.5  # an event older than this is not current; each comes once a second
-TAIL_BYTES: Final = 64 * 1024  # of the log, read for the current events
+TAIL_BYTES: Final = 1024 * 1024  # of the log, read for the current events: thousands of alarms may stand behind one
 LAST_LINES: Final = 12
 
 

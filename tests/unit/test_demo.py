@@ -167,6 +167,25 @@ time.sleep(600)
     service.check()
 
 
+def test_latest_event_is_found_behind_a_thousand_others(speaking: Speaking) -> None:
+    """Many people may fall silent at once, each with a line of its own; the rate must not vanish from the picture."""
+    service = speaking(
+        """
+import datetime, json, time
+now = datetime.datetime.now(datetime.UTC).isoformat()
+say = lambda **event: print(json.dumps(event | {"timestamp": now}))
+say(event="Stored", rate_per_s=5)
+for number in range(1000):
+    say(event="alarm opened", customer_id=f"CUST-{number:06d}", kind="silent", usual_low=59.5, usual_high=101.5)
+print("that is all", flush=True)
+time.sleep(600)
+"""
+    )
+    wait_until(lambda: "that is all" in service.text())
+
+    assert service.latest("Stored")["rate_per_s"] == 5
+
+
 def test_service_that_ended_by_itself_says_why(speaking: Speaking) -> None:
     """The person reads the service's own last words and its exit code."""
     service = speaking('print(\'{"event": "cannot go on", "level": "error"}\'); raise SystemExit(2)')
