@@ -63,7 +63,8 @@ BEGIN
         LATERAL (
             SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY "timestamp") AS newest FROM (
                 SELECT "timestamp" FROM heartbeats
-                WHERE id >= next_id - 100 AND id < next_id AND id >> 40 = partition_id
+                -- Offsets of rejected messages lie between; the bound is arbitrary, for a partition without heartbeats.
+                WHERE id >= next_id - 10000 AND id < next_id AND id >> 40 = partition_id
                   -- Spares the older days. Nearer to the position, only the ones ahead of it would be left to vote.
                   AND "timestamp" >= coalesce(looked_until - interval '1 h', '-infinity')
                 ORDER BY id DESC LIMIT 9) AS last_nine

@@ -243,6 +243,17 @@ def test_longest_silence_that_may_be_set_gives_alarms(fleet: Fleet) -> None:
     assert fleet.alarms() == [("CUST-000002", "silent")]
 
 
+def test_flood_of_rejected_messages_holds_up_no_alarm(fleet: Fleet) -> None:
+    """They take offsets as well; a sender's mistake must not hide that somebody fell silent."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.offsets = [offset + 5000 for offset in fleet.offsets]
+    fleet.advance()
+    fleet.look()
+
+    assert fleet.alarms() == [("CUST-000001", "silent")]
+
+
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
     def stuck(number: int, second: int) -> int:
         return 66 if number == 3 and 100 <= second < 1000 else around_70(number, second)
