@@ -1,78 +1,22 @@
 """Alarms about people, by event time, on a real PostgreSQL: against the truth of simulated hours, and case by case."""
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Iterator
+from datetime import timedelta
 
 import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.alarms import ADVANCE, BEGIN, COPY, LIMITS, NOTE, STEP, Day, score
+from benchmarks.alarms import LIMITS, STEP, Day, score
 from producer.episodes import Kind
 from store.maintenance import LOOK_FOR_ALARMS
-from store.row_id import pack
 from store.steps import Done
 from tests import roles as test_roles
+from tests.fleet import EVERYBODY, LASTED, START, Fleet, around_70, at
 from tests.pipeline import Database
 from tests.store import open_maintenance
 
 pytestmark = pytest.mark.integration
-
-START = datetime(2026, 11, 22, 9, tzinfo=UTC)  # fixed: the episodes of a seed belong to the time of day
-OPEN = "SELECT customer_id, kind FROM alarms WHERE ended_at IS NULL ORDER BY customer_id, kind"
-LASTED = "SELECT customer_id, kind, started_at, ended_at FROM alarms"
-EVERYBODY = range(1, 21)
-
-
-def around_70(number: int, second: int) -> int:
-    """Give a heart rate that varies."""
-    return 70 + (number + second) % 5
-
-
-class Fleet:
-    """Heartbeats as a consumer stores them: odd customers in partition 1, even ones in 0; times in seconds."""
-
-    def __init__(self, connection: psycopg.Connection) -> None:
-        self.connection = connection
-        self.generation = 1
-        self.offsets = [0, 0]
-        connection.execute(BEGIN)
-
-    def send(
-        self,
-        numbers: Iterable[int],
-        begins_s: int,
-        ends_s: int,
-        bpm: Callable[[int, int], int] = around_70,
-        *,
-        ahead_s: int = 0,
-    ) -> None:
-        """Copy one heartbeat a second of each; the sender's clock may be ahead."""
-        with self.connection.cursor() as cursor, cursor.copy(COPY) as copy:
-            for second in range(begins_s, ends_s):
-                for number in numbers:
-                    partition = number % 2
-                    row_id = pack(self.generation, partition, self.offsets[partition])
-                    self.offsets[partition] += 1
-                    copy.write_row((row_id, f"CUST-{number:06d}", at(second + ahead_s), bpm(number, second)))
-
-    def advance(self, *partitions: int) -> None:
-        """Take into the ledger what was stored: only then does it count."""
-        for partition in partitions or (0, 1):
-            self.connection.execute(ADVANCE, (self.offsets[partition], self.offsets[partition], partition))
-
-    def look(self) -> None:
-        """Look for alarms until nothing is left."""
-        while self.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone()[0]:  # type: ignore[index]  # one row, always
-            pass
-
-    def alarms(self, statement: str = OPEN) -> list[tuple[Any, ...]]:
-        return self.connection.execute(statement.encode()).fetchall()
-
-
-def at(second: int) -> datetime:
-    return START + timedelta(seconds=second)
 
 
 @pytest.fixture
@@ -122,114 +66,6 @@ def test_nobody_is_silent_because_the_producer_was(fleet: Fleet) -> None:
     assert fleet.alarms(LASTED) == []
 
 
-def test_nobody_is_silent_because_a_partition_is_behind(fleet: Fleet) -> None:
-    """It is looked at once it catches up, as if it had been there."""
-    fleet.send(EVERYBODY, 0, 60)
-    fleet.advance()
-    fleet.look()
-    fleet.send(EVERYBODY[1:], 60, 300)
-    fleet.advance(0)
-    fleet.look()
-    assert fleet.alarms(LASTED) == []
-
-    fleet.advance(1)
-    fleet.look()
-
-    assert fleet.alarms() == [("CUST-000001", "silent")]
-
-
-def test_nobody_is_silent_because_one_clock_is_ahead(fleet: Fleet) -> None:
-    for second in range(0, 300, 2):
-        fleet.send(EVERYBODY[:-1], second, second + 2)
-        fleet.send(EVERYBODY[-1:], second, second + 2, ahead_s=240)
-    fleet.advance()
-    fleet.look()
-
-    assert [who for who, *_ in fleet.alarms(LASTED) if who != "CUST-000020"] == []
-
-
-def test_one_clock_ahead_makes_nobody_silent_while_heartbeats_arrive(fleet: Fleet) -> None:
-    """A look may come at any moment, also when only a few heartbeats are past the last position."""
-    for second in range(60):
-        for number in EVERYBODY:
-            fleet.send([number], second, second + 1, ahead_s=240 if number == 20 else 0)
-            if number % 4 == 1:
-                fleet.advance()
-                fleet.look()
-
-    assert [who for who, *_ in fleet.alarms(LASTED) if who != "CUST-000020"] == []
-    assert max(fleet.alarms("SELECT looked_until FROM alarm_positions")) <= (at(60),)
-
-
-def test_partition_that_is_hours_behind_holds_up_no_alarm(fleet: Fleet) -> None:
-    """Each five seconds of a day are 17,000 passes: minutes in which others must not fall silent unnoticed."""
-    fleet.send(EVERYBODY, 0, 60)
-    fleet.send([2, 4, 6], 60, 7200)
-    fleet.advance()
-    fleet.look()
-    fleet.send([4, 6], 7200, 7300)
-    fleet.send([1], 7200, 7300)
-    fleet.advance()
-    for _ in range(25):
-        fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS)
-
-    assert ("CUST-000002", "silent") in fleet.alarms()
-    fleet.look()
-    assert len(set(fleet.alarms("SELECT looked_until FROM alarm_positions"))) == 1
-
-
-def test_what_a_slower_partition_says_of_a_person_is_history(fleet: Fleet) -> None:
-    """Without keys a person is in all partitions, and one of them catches up: that is not where the person is now."""
-    fleet.send(EVERYBODY, 0, 60)
-    fleet.send([2, 4, 6], 60, 300)
-    fleet.advance(0)
-    fleet.look()
-    fleet.connection.execute("UPDATE heartbeats SET customer_id = 'CUST-000002' WHERE customer_id = 'CUST-000001'")
-    fleet.advance(1)
-    fleet.look()
-
-    [(seen_at,)] = fleet.alarms("SELECT seen_at FROM alarm_people WHERE customer_id = 'CUST-000002'")
-    assert seen_at >= at(290)
-
-
-def test_topic_that_is_made_anew_may_be_of_an_earlier_time(fleet: Fleet) -> None:
-    """A simulated day after a real one, or a first topic whose senders' clocks were ahead."""
-    fleet.send(EVERYBODY, 7200, 7260)
-    fleet.advance()
-    fleet.look()
-    fleet.generation, fleet.offsets = 2, [0, 0]
-    fleet.send(EVERYBODY, 0, 60)
-    fleet.send(EVERYBODY[1:], 60, 120)
-    fleet.connection.execute(
-        "INSERT INTO kafka_topics (generation, topic_id, topic) VALUES (2, 'new', 'simulated');"
-        "INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset, stored)"
-        " SELECT 2, partition, 0, 1200, 1200 FROM generate_series(0, 1) AS partition"
-    )
-    fleet.look()
-
-    assert fleet.alarms() == [("CUST-000001", "silent")]
-
-
-def test_alarm_of_a_partition_days_behind_is_not_closed_by_another(fleet: Fleet) -> None:
-    """After a day without a heartbeat a person counts as gone, but not while that day is still to be looked at."""
-    day = 86400
-    fleet.send([2, 4, 6], 2 * day, 2 * day + 60)
-    fleet.advance(0)
-    fleet.look()
-    fleet.send(EVERYBODY[::2], 0, 60)
-    fleet.send(EVERYBODY[2::2], 60, 300)
-    fleet.advance(1)
-    while not fleet.alarms():
-        assert fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone() != (0, [])
-    fleet.send([2, 4, 6], 2 * day + 60, 2 * day + 70)
-    fleet.advance(0)
-    for _ in range(3):
-        fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS)
-
-    assert max(fleet.alarms("SELECT looked_until FROM alarm_positions")) == (at(2 * day + 65),)
-    assert fleet.alarms() == [("CUST-000001", "silent")]
-
-
 def test_longest_silence_that_may_be_set_gives_alarms(fleet: Fleet) -> None:
     """Nobody was silent for 3,600 s and had been heard within the last hour."""
     fleet.send([2, 4, 6], 0, 60)
@@ -241,17 +77,6 @@ def test_longest_silence_that_may_be_set_gives_alarms(fleet: Fleet) -> None:
         pass
 
     assert fleet.alarms() == [("CUST-000002", "silent")]
-
-
-def test_flood_of_rejected_messages_holds_up_no_alarm(fleet: Fleet) -> None:
-    """They take offsets as well; a sender's mistake must not hide that somebody fell silent."""
-    fleet.send(EVERYBODY, 0, 60)
-    fleet.send(EVERYBODY[1:], 60, 120)
-    fleet.offsets = [offset + 5000 for offset in fleet.offsets]
-    fleet.advance()
-    fleet.look()
-
-    assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
 def test_stuck_value_is_one_alarm_until_it_changes(fleet: Fleet) -> None:
