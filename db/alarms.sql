@@ -124,6 +124,7 @@ BEGIN
     FROM (
         SELECT customer_id FROM alarm_people
         WHERE partition_id = ANY (ready) AND (usual_at IS NULL OR usual_at <= ends - interval '1 h')
+          AND seen_at > ends - interval '1 day'  -- others have no minutes, and would take the places
         ORDER BY usual_at NULLS FIRST LIMIT 50  -- so that a call stays short
     ) AS due, LATERAL (
         SELECT count(*) AS minutes, CASE WHEN count(*) >= 30 THEN

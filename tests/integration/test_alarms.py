@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from benchmarks.alarms import LIMITS, STEP, Day, score
+from benchmarks.alarms import LIMITS, NOTE, STEP, Day, score
 from producer.episodes import Kind
 from store.maintenance import LOOK_FOR_ALARMS
 from store.steps import Done
@@ -114,6 +114,23 @@ def test_high_and_low_are_measured_from_the_persons_own_usual_rate(fleet: Fleet)
     assert fleet.alarms() == [("CUST-000002", "high"), ("CUST-000003", "low")]
     [(value, low, high)] = fleet.alarms("SELECT value, usual_low, usual_high FROM alarms WHERE kind = 'high'")
     assert value > high > 100 > low
+
+
+def test_people_who_left_do_not_wait_for_their_usual_range(fleet: Fleet) -> None:
+    """There are 50 places in a pass: ids that came once would be tried again every five minutes, for ever."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.connection.execute(
+        "INSERT INTO alarm_people (customer_id, partition_id, first_at, seen_at, bpm, side, side_since)"
+        " SELECT 'LEFT-' || number, id >> 40, seen_at, seen_at, 70, 0, seen_at"
+        " FROM generate_series(1, 1000) AS number, (SELECT id, \"timestamp\" - interval '2 days' AS seen_at"
+        " FROM heartbeats LIMIT 1) AS one"
+    )
+    fleet.advance()
+    fleet.look()
+
+    assert fleet.alarms("SELECT min(customer_id), count(*) FROM alarm_people WHERE usual_at IS NOT NULL") == [
+        ("CUST-000001", 20)
+    ]
 
 
 def test_crash_neither_loses_nor_doubles_an_alarm(fleet: Fleet, database: Database) -> None:
