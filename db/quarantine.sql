@@ -74,6 +74,9 @@ AS $$
 DECLARE
     released bigint;
 BEGIN
+    IF table_name = 'rejected_heartbeats' THEN
+        RAISE 'the quarantine does not hold stored events';
+    END IF;
     EXECUTE format(
         'WITH gone AS (
             DELETE FROM rejected_heartbeats AS rejected

@@ -80,6 +80,7 @@ REFUSED = [
     "DELETE FROM rejected_heartbeats", "TRUNCATE rejected_heartbeats", "DELETE FROM heartbeats_per_minute",
     "INSERT INTO heartbeats_horizon VALUES (true, 'infinity')", "DELETE FROM heartbeats_outdated",
     "UPDATE retention_floor SET rejected_max_bytes = 67108864",
+    "SELECT release_rejected(array_agg(id), 'rejected_heartbeats') FROM rejected_heartbeats",
     "INSERT INTO rejected_heartbeats SELECT 7, 'x', 1, 7, NULL, 'x', 1, 'not_json', '2999-01-01', now()",
 ]  # fmt: skip
 HARMLESS = [
