@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Final
 
 from psycopg import Connection
+from psycopg import errors as pg
 from psycopg.sql import SQL, Composed, Identifier
 
 from contracts.contract import ROW_ID, Contract
@@ -13,27 +14,28 @@ from store.row_id import unpack
 from store.rows import Encode
 
 COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
-# The temporary table has no constraints: the INSERT checks them. IF NOT EXISTS: a pooler may reuse a session, with its
-# tables, for another connection.
+# A pooler may pass a session on with its tables, which may have had other columns.
+DROP: Final = SQL("DROP TABLE IF EXISTS {incoming}")
+# Without constraints: the INSERT checks them.
 CREATE: Final = SQL(
-    "CREATE TEMPORARY TABLE IF NOT EXISTS pg_temp.incoming ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table}"
-    " WITH NO DATA"
+    "CREATE TEMPORARY TABLE {incoming} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} WITH NO DATA"
 )
-COPY_INCOMING: Final = SQL("COPY pg_temp.incoming ({}) FROM STDIN (FORMAT binary)")
 # All sessions insert in the order of the unique fields, so that two do not deadlock. Of duplicates in a batch, the one
 # with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id that exists already raises an
 # error, or the SELECT finds it: the SELECT does not see what its own statement inserted.
+# OVERRIDING: as COPY, also into GENERATED ALWAYS AS IDENTITY.
 INSERT: Final = SQL(
     """
 WITH stored AS (
-    INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.incoming ORDER BY {unique}, {id}
+    INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
+    SELECT {columns} FROM {incoming} ORDER BY {unique}, {id}
     ON CONFLICT ({unique}) DO NOTHING RETURNING {id}
 )
 SELECT {id}, EXISTS (SELECT FROM {table} AS held WHERE held.{id} = incoming.{id})
-FROM pg_temp.incoming WHERE NOT EXISTS (SELECT FROM stored WHERE stored.{id} = incoming.{id})
+FROM {incoming} AS incoming WHERE NOT EXISTS (SELECT FROM stored WHERE stored.{id} = incoming.{id})
 """
 )
-EMPTY: Final = "DELETE FROM pg_temp.incoming"
+EMPTY: Final = SQL("DELETE FROM {incoming}")
 # A deferred constraint would fail only at COMMIT, when the row is unknown.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 
@@ -41,6 +43,21 @@ CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
 def copy_statement(contract: Contract, encode: Encode) -> Composed:
     """Return the statement that copies what `encode` writes into the contract's table."""
     return COPY_EVENTS.format(Identifier(contract.table), SQL(", ").join(map(Identifier, encode.columns_written)))
+
+
+def copy_rows(connection: Connection, statement: Composed, encoded: bytes, rows: int) -> None:
+    """
+    Copy so many rows.
+
+    Raises:
+        psycopg.Error: PostgreSQL refused a row. `RaiseException`, as if a trigger had raised it, also if one skipped a
+            row: PostgreSQL reports no error then, and the row would be lost.
+    """
+    cursor = connection.cursor()
+    with cursor.copy(statement) as copy:
+        copy.write(encoded)
+    if cursor.rowcount != rows:
+        raise pg.RaiseException(f"the table took {cursor.rowcount} of {rows} rows: a trigger skipped the others")
 
 
 class Unique:
@@ -54,14 +71,20 @@ class Unique:
         columns = SQL(", ").join(map(Identifier, encode.columns_written))
         unique = SQL(", ").join(map(Identifier, contract.unique))
         table = Identifier(contract.table)
-        self.copy = COPY_INCOMING.format(columns)
-        self._create = CREATE.format(columns=columns, table=table)
-        self._insert = INSERT.format(columns=columns, table=table, unique=unique, id=Identifier(ROW_ID))
+        # A session finds its temporary tables first. No contract's table has a space in its name.
+        incoming = Identifier("pg_temp", f"incoming {contract.table}")
+        self.copy = COPY_EVENTS.format(incoming, columns)
+        self._drop, self._empty = DROP.format(incoming=incoming), EMPTY.format(incoming=incoming)
+        self._create = CREATE.format(incoming=incoming, columns=columns, table=table)
+        self._insert = INSERT.format(
+            incoming=incoming, columns=columns, table=table, unique=unique, id=Identifier(ROW_ID)
+        )
         self._prepared: Connection | None = None
 
     def prepare(self, connection: Connection) -> None:
         """Create the temporary table, once in each session, outside of a transaction."""
         if connection is not self._prepared:
+            connection.execute(self._drop)
             connection.execute(self._create)
             self._prepared = connection
 
@@ -80,5 +103,5 @@ class Unique:
         if taken := [row_id for row_id, is_taken in dropped if is_taken]:
             raise explain_taken_id(connection, batch, f"id {min(taken)} is taken")
         if len(part) < len(batch.records):  # the transaction also copies other parts
-            connection.execute(EMPTY)
+            connection.execute(self._empty)
         return Counter(unpack(row_id)[1] for row_id, _ in dropped)

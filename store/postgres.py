@@ -22,10 +22,10 @@ from contracts.load import contract_of
 from store import ledger
 from store.batch import Batch
 from store.days import Days
-from store.insert import CHECK_NOW, Unique, copy_statement
+from store.insert import CHECK_NOW, Unique, copy_rows, copy_statement
 from store.old_rows import OldRows
 from store.position import YEAR_10000_MS, Position
-from store.postgres_errors import is_partition_made_meanwhile, is_taken_id
+from store.postgres_errors import REFUSALS, is_partition_made_meanwhile, is_taken_id
 from store.reasons import Reason
 from store.record import Rejected, reference_ms
 from store.row_id import pack
@@ -117,12 +117,12 @@ class PostgresStore:
             try:
                 try:
                     return transact(connection, self._copy_at_once)
-                except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
-                    if is_taken_id(error):
+                except REFUSALS as error:
+                    if is_taken_id(connection, error):
                         raise
                     return transact(connection, self._copy_around_refused)
             except pg.UniqueViolation as error:
-                if not is_taken_id(error):
+                if not is_taken_id(connection, error):
                     raise
                 raise ledger.explain_taken_id(connection, batch, error.diag.message_detail) from error
 
@@ -168,8 +168,8 @@ class PostgresStore:
                 with connection.transaction():
                     duplicates = self._store_rows(connection, batch, part, check)
                     connection.execute(CHECK_NOW)
-            except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
-                if is_taken_id(error) or is_partition_made_meanwhile(error):
+            except REFUSALS as error:
+                if is_taken_id(connection, error) or is_partition_made_meanwhile(error):
                     raise
                 if len(part) > 1:
                     middle = part.start + len(part) // 2
@@ -197,8 +197,7 @@ class PostgresStore:
 
     def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
         if part:
-            with connection.cursor().copy(self._copy_events) as copy:
-                copy.write(self._encoded(batch, part))
+            copy_rows(connection, self._copy_events, self._encoded(batch, part), len(part))
 
     def _encoded(self, batch: Batch, part: range) -> bytes:
         columns = [column[part.start : part.stop] for column in batch.columns]

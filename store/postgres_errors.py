@@ -9,6 +9,7 @@ from psycopg import errors as pg
 from common.errors import ConfigError, HeartbeatError, OutageError, one_line
 from common.secrets import without_secrets
 from common.settings import Credentials, PostgreSQL
+from contracts.contract import ROW_ID
 
 OLD_VOLUME: Final = (
     "An existing volume keeps the names and the owner's password of its first start, whatever .env says now"
@@ -35,9 +36,27 @@ LOCKED_HINT: Final = (
 )
 
 
-def is_taken_id(error: psycopg.Error) -> bool:
-    """Return whether a row id is in the table already. A violation of an added unique index is not meant."""
-    return isinstance(error, pg.UniqueViolation) and (error.diag.constraint_name or "").endswith("_pkey")
+# PostgreSQL refused a row, not the batch. ProgramLimitExceeded: an index cannot hold a value of this length.
+REFUSALS: Final = (pg.DataError, pg.IntegrityError, pg.RaiseException, pg.ProgramLimitExceeded)
+# Not by the constraint's name: users make their own tables, and a partition's index has a name of its own.
+HOLDS_ROW_ID: Final = """
+SELECT FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY ((indkey::smallint[])[0:indnkeyatts - 1])
+WHERE indexrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND attname = %s
+"""
+
+
+def is_taken_id(connection: psycopg.Connection, error: psycopg.Error) -> bool:
+    """
+    Return whether a row id is in the table already. A violation of another unique index is not meant.
+
+    Args:
+        connection: In no transaction, or in one that was rolled back to before the error.
+        error: The driver's error.
+    """
+    schema, index = error.diag.schema_name, error.diag.constraint_name
+    if not isinstance(error, pg.UniqueViolation) or schema is None or index is None:
+        return False
+    return connection.execute(HOLDS_ROW_ID, (schema, index, ROW_ID)).fetchone() is not None
 
 
 def is_partition_made_meanwhile(error: psycopg.Error) -> bool:

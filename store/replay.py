@@ -14,8 +14,8 @@ from common.errors import OutageError, StoppedError
 from common.settings import Credentials, Settings
 from contracts.contract import Contract
 from contracts.load import contract_of
-from store.insert import CHECK_NOW, copy_statement
-from store.postgres_errors import is_taken_id
+from store.insert import CHECK_NOW, copy_rows, copy_statement
+from store.postgres_errors import REFUSALS, is_taken_id
 from store.reasons import Reason
 from store.rows import Encode
 from store.session import Session
@@ -151,12 +151,13 @@ def _move(
         for (row_id,) in connection.execute(STILL_THERE, (list(good),)).fetchall():
             try:
                 with connection.transaction():
-                    with connection.cursor().copy(copy_events) as copy:
-                        copy.write(encode([row_id], [[value] for value in good[row_id]]))
+                    encoded = encode([row_id], [[value] for value in good[row_id]])
+                    copy_rows(connection, copy_events, encoded, 1)
                     connection.execute(CHECK_NOW)
-            except (pg.DataError, pg.IntegrityError, pg.RaiseException) as error:
+            except REFUSALS as error:
                 # A duplicate stays: no row proves to release_rejected() that the message may be deleted.
-                is_duplicate = contract.unique and isinstance(error, pg.UniqueViolation) and not is_taken_id(error)
+                is_unique = contract.unique and isinstance(error, pg.UniqueViolation)
+                is_duplicate = is_unique and not is_taken_id(connection, error)
                 kept["duplicate" if is_duplicate else f"{Reason.REFUSED}: {error.sqlstate}"] += 1
             else:
                 moved.append(row_id)

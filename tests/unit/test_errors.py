@@ -15,7 +15,7 @@ from common.kafka_client import client_log, client_options
 from common.kafka_client import explain as explain_kafka
 from common.settings import Credentials, Kafka, PostgreSQL
 from store.errors import StaleOwnerError
-from store.postgres_errors import explain, is_taken_id
+from store.postgres_errors import explain
 
 SECRET: Final = "correct horse battery staple"
 CREDENTIALS: Final = Credentials(username="admin", password=SecretStr(SECRET), database="heartbeat_db")
@@ -174,12 +174,6 @@ def test_error_without_words_is_explained_as_well() -> None:
 def test_paragraphs_become_one_line(error: BaseException, line: str) -> None:
     """A log line holds one line, and never none."""
     assert one_line(error).strip() == line
-
-
-def test_unique_violation_without_a_name_is_not_taken_for_a_taken_id() -> None:
-    """Only the primary key proves that a message was stored before; anything else is one refused row."""
-    assert not is_taken_id(pg.UniqueViolation("duplicate key"))
-    assert not is_taken_id(pg.CheckViolation("heartbeats_pkey"))
 
 
 @pytest.mark.parametrize(
