@@ -7,6 +7,7 @@ import psycopg
 
 from common.errors import ConfigError
 from common.settings import Credentials, Settings
+from contracts.load import contract_of
 from store.postgres_errors import explain
 
 T = TypeVar("T")
@@ -153,7 +154,8 @@ class Session:
     def _set_up(self, connection: psycopg.Connection, backend: int) -> int:
         """Apply the session's settings if it runs on this backend; return the backend that it runs on."""
         names, values = list(self._session), list(self._session.values())
-        given = {"tables": TABLES, "names": names, "values": values, "backend": backend}
+        tables = [*TABLES, contract_of(self._settings.event).table]
+        given = {"tables": tables, "names": names, "values": values, "backend": backend}
         found, hidden, _ = connection.execute(SET_UP, given).fetchone() or (0, None, 0)
         if hidden:
             raise ConfigError(

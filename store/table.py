@@ -12,12 +12,19 @@ from store.kinds import kind_of
 # A domain counts as its base type, and `varchar(20)` as varchar.
 COLUMNS: Final = """
 SELECT attname, format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), NULL), attnotnull,
-       atthasdef OR attidentity <> ''
+       atthasdef OR attidentity <> '', attgenerated <> ''
 FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
+# A view, or a table of another server, does not commit with the ledger.
+STORAGE: Final = """
+SELECT relkind IN ('r', 'p'), relpersistence = 'u' OR EXISTS (
+    SELECT FROM pg_partition_tree(held.oid) JOIN pg_class AS part ON part.oid = relid WHERE part.relpersistence = 'u')
+FROM pg_class AS held WHERE oid = to_regclass(quote_ident(%s))
+"""
 # `unique` needs an index on exactly these columns, over all rows, that is checked at once (for ON CONFLICT), and the
 # right to create a temporary table (for COPY).
+# A row that a trigger skips, or whose unique fields it changes, would look like a duplicate.
 UNIQUE: Final = """
 SELECT EXISTS (
     SELECT FROM pg_index
@@ -25,7 +32,13 @@ SELECT EXISTS (
       AND indpred IS NULL AND indexprs IS NULL
       AND (SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute
            WHERE attrelid = indrelid AND attnum = ANY ((indkey::smallint[])[0:indnkeyatts - 1])) = %s
-), has_database_privilege(current_database(), 'TEMPORARY')
+), has_database_privilege(current_database(), 'TEMPORARY'), (
+    SELECT min(tgname)
+    FROM pg_trigger
+    WHERE (tgrelid = to_regclass(quote_ident(%s))
+           OR tgrelid IN (SELECT relid FROM pg_partition_tree(to_regclass(quote_ident(%s)))))
+      AND NOT tgisinternal AND tgenabled <> 'D' AND tgtype & 7 = 7  -- BEFORE INSERT, FOR EACH ROW
+)
 """
 
 
@@ -35,6 +48,7 @@ class Column(NamedTuple):
     type: str
     is_not_null: bool
     has_default: bool
+    is_generated: bool = False
 
 
 def check_table(connection: Connection, contract: Contract) -> None:
@@ -53,7 +67,7 @@ def check_table(connection: Connection, contract: Contract) -> None:
             " continues.",
         )
     hint = "Change the table or the contract, so that each field has a column of its type, then start again."
-    misfits = misfits_of(contract, found)
+    misfits = [*storage_misfits_of(connection, contract), *misfits_of(contract, found)]
     if contract.unique and not misfits:
         hint = "As the owner, create the index or grant the right; docs/your-own-event.md says how. Then start again."
         misfits = unique_misfits_of(connection, contract)
@@ -71,6 +85,8 @@ def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:
             misfits.append(f"column {name} is missing")
         elif column.type not in types:
             misfits.append(f"column {name} is {column.type}, not {' or '.join(types)}")
+        elif column.is_generated:
+            misfits.append(f"column {name} is generated")
         elif nullable and column.is_not_null:
             misfits.append(f"column {name} is NOT NULL, but the field may be missing")
     for name, column in columns.items():
@@ -79,12 +95,24 @@ def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:
     return misfits
 
 
+def storage_misfits_of(connection: Connection, contract: Contract) -> list[str]:
+    """Return why the table would not keep what the ledger counts, as phrases."""
+    is_table, is_unlogged = connection.execute(STORAGE, (contract.table,)).fetchone() or (True, False)
+    misfits = [] if is_table else ["it is no table of this database"]
+    if is_unlogged:
+        misfits.append("it is UNLOGGED, so a crash of PostgreSQL empties it")
+    return misfits
+
+
 def unique_misfits_of(connection: Connection, contract: Contract) -> list[str]:
     """Return what the contract's unique fields lack, as phrases."""
-    has_index, may_stage = connection.execute(UNIQUE, (contract.table, sorted(contract.unique))).fetchone() or (0, 0)
+    given = (contract.table, sorted(contract.unique), contract.table, contract.table)
+    has_index, may_stage, trigger = connection.execute(UNIQUE, given).fetchone() or (False, False, None)
     misfits = []
     if not has_index:
         misfits.append(f"a unique index on ({', '.join(contract.unique)}) is missing")
     if not may_stage:
         misfits.append("the role lacks the right TEMPORARY on the database, which unique fields need")
+    if trigger:
+        misfits.append(f"unique fields cannot be used with the trigger {trigger} (BEFORE INSERT FOR EACH ROW)")
     return misfits

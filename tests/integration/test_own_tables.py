@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 from psycopg import errors as pg
 
+from common.errors import ConfigError
 from common.event import MAX_FUTURE
 from common.settings import Event
 from common.topic_identity import TopicIdentity
@@ -142,9 +143,53 @@ def test_event_that_a_trigger_skips_is_quarantined(database: Database, open_stor
     assert database.query("SELECT stored, rejected FROM kafka_ledger") == [(2, 1)]
 
 
+def test_unique_fields_are_refused_beside_a_trigger_that_may_skip_rows(database: Database, open_store: Open) -> None:
+    """An event that it skips could not be told from a duplicate, and would be lost."""
+    database.query(UNIQUE_TABLE)
+    database.query(SKIP_ODD.format("incoming"))
+    with pytest.raises(ConfigError, match="unique fields cannot be used with the trigger skip_odd"):
+        open_store("INCOMING").positions(TOPIC, {0: (0, 0)})
+
+
 def test_table_may_have_the_name_of_the_temporary_one(database: Database, open_store: Open) -> None:
     """A session finds its temporary tables first: events would have gone from one into itself, for ever failing."""
     database.query(UNIQUE_TABLE.replace("bigint", "bigint GENERATED ALWAYS AS IDENTITY"))
 
     assert write(open_store("INCOMING"), "INCOMING", "a", "b", "a") == ([], 1)
     assert database.query("SELECT code FROM incoming ORDER BY id") == [("a",), ("b",)]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (TABLE.replace("items", "held") + "; CREATE VIEW items AS TABLE held", "it is no table of this database"),
+        (TABLE.replace("TABLE", "UNLOGGED TABLE"), "it is UNLOGGED, so a crash of PostgreSQL empties it"),
+        (f"{TABLE.replace('code text NOT NULL', 'x text')[:-1]}, code text GENERATED ALWAYS AS (x) STORED)",
+         "column code is generated"),
+    ],
+    ids=["view", "unlogged", "generated"],
+)  # fmt: skip
+def test_table_that_cannot_keep_events_is_refused_at_the_start(
+    database: Database, open_store: Open, table: str, words: str
+) -> None:
+    """Some of them fail at each batch, for ever; an unlogged one loses what the ledger has counted."""
+    database.query(table)
+    with pytest.raises(ConfigError, match=words):
+        open_store("ITEMS").positions(TOPIC, {0: (0, 0)})
+
+
+def test_row_level_security_on_the_own_table_is_refused_at_the_start(database: Database) -> None:
+    """COPY fails under it, for ever; and verify would count the rows that a policy shows."""
+    database.query(TABLE)
+    database.query("ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY")
+    role = ("plain", "plain")
+    database.query(
+        "DO $$ BEGIN CREATE ROLE plain LOGIN PASSWORD 'plain'; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+    )
+    settings = settings_on(database).model_copy(update={"event": Event(contract=f"{__name__}:ITEMS")})
+    store = PostgresStore(settings, credentials_for(database, role))
+    try:
+        with pytest.raises(ConfigError, match="row level security hides items from plain"):
+            store.positions(TOPIC, {0: (0, 0)})
+    finally:
+        store.close()
