@@ -1,5 +1,6 @@
 """The contract of an event: its fields, table, time and key. A wrong contract raises an error when it is created."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from enum import Enum
 from typing import Final
 
 from common.errors import ConfigError
-from contracts.fields import INTEGER_BYTES, AnyField, Integer, IntegerArray, Json, Text, Timestamp, Uuid
+from contracts.fields import INTEGER_BYTES, AnyField, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
 
 # Lower case needs no quotes in SQL. The length leaves room for the names of partitions and indexes.
 NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
@@ -121,12 +122,22 @@ def field_faults_of(field: AnyField) -> Iterator[str]:
                 yield f"its range {field.lowest} to {field.highest} is empty, or wider than {field.size} bytes"
             if isinstance(field, IntegerArray) and field.max_elements < 1:
                 yield "max_elements must be at least 1"
+        case Float():
+            limits = [limit for limit in (field.minimum, field.maximum) if limit is not None]
+            if not all(map(math.isfinite, limits)) or limits != sorted(limits):
+                yield f"its range {field.minimum} to {field.maximum} is empty, or not finite"
         case Text():
-            if not 0 <= field.min_characters <= (field.max_characters or field.min_characters):
-                yield f"its length {field.min_characters} to {field.max_characters} is negative or empty"
-            if len(set(field.choices)) < len(field.choices):
-                yield "two choices are equal"
-            try:
-                re.compile(field.pattern or "")
-            except re.error as error:
-                yield f"its pattern is no regular expression: {error}"
+            yield from text_faults_of(field)
+
+
+def text_faults_of(field: Text) -> Iterator[str]:
+    """Yield each fault of one text, as a phrase."""
+    fewest, most = field.min_characters, field.max_characters
+    if fewest < 0 or (most is not None and most < max(1, fewest)):
+        yield f"its length {fewest} to {most} is negative or empty"
+    if len(set(field.choices)) < len(field.choices):
+        yield "two choices are equal"
+    try:
+        re.compile(field.pattern or "")
+    except re.error as error:
+        yield f"its pattern is no regular expression: {error}"

@@ -1,6 +1,7 @@
 """A declaration is checked where it is made, and says what a JSON Schema can say."""
 
 import json
+import math
 from dataclasses import replace
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from jsonschema import Draft202012Validator
 from common.errors import ConfigError
 from common.settings import Event
 from contracts.contract import Contract, Unknown
-from contracts.fields import AnyField, Boolean, Integer, IntegerArray, Text, Timestamp, Uuid
+from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Text, Timestamp, Uuid
 from contracts.heartbeats import HEARTBEATS
 from contracts.json_schema import json_schema
 from contracts.load import contract_of
@@ -79,6 +80,10 @@ def test_declaration_that_contradicts_itself_is_refused_in_one_line(changed: dic
         (IntegerArray("x", size=8, minimum=-(2**63) - 1), "wider than 8 bytes"),
         (IntegerArray("x", max_elements=0), "max_elements must be at least 1"),
         (Text("x", min_characters=5, max_characters=4), "its length 5 to 4 is negative or empty"),
+        (Text("x", min_characters=0, max_characters=0), "its length 0 to 0 is negative or empty"),
+        (Float("x", minimum=5, maximum=4), "its range 5 to 4 is empty"),
+        (Float("x", minimum=math.nan), "or not finite"),
+        (Float("x", maximum=math.inf), "or not finite"),
         (Text("x", choices=("a", "a")), "two choices are equal"),
         (Text("x", pattern="("), "its pattern is no regular expression"),
     ],
