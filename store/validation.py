@@ -37,7 +37,7 @@ class Decode:
 
     def __init__(self, contract: Contract, max_future: timedelta) -> None:
         self.contract = contract
-        self._fields = [_Field(field) for field in contract.fields]
+        self._fields = [_Field(field, place) for place, field in enumerate(contract.fields)]
         self._parse = Decoder(_parsed_as(contract, self._fields)).decode
         self._converts = [(field.parsed, field.convert) for field in self._fields]
         self._others = _Others(contract) if contract.keep_unknown_in else None
@@ -128,9 +128,10 @@ class Decode:
 class _Field:
     """One field of a contract, and how its values are read."""
 
-    def __init__(self, field: AnyField) -> None:
+    def __init__(self, field: AnyField, place: int) -> None:
         self.name, self.nullable, self.kind = field.name, field.nullable, kind_of(field)
-        self.parsed = attrgetter(field.name)  # from a parsed event
+        self.attribute = f"f{place}"  # of a parsed event; the name itself may be one that Python uses, as __module__
+        self.parsed = attrgetter(self.attribute)
         self.convert: Callable[[Any], Any] = self._convert_if_given if field.nullable else self.kind.convert
 
     def read(self, found: Mapping[str, Any]) -> Any:  # noqa: ANN401 - the kind's own type
@@ -160,7 +161,7 @@ class _Others:
     """The fields that a contract does not name, kept in one column as an object."""
 
     def __init__(self, contract: Contract) -> None:
-        self._column = _Field(contract.columns[-1])
+        self._column = _Field(contract.columns[-1], len(contract.fields))
         self._names = {field.name for field in contract.fields}
         self._parse = Decoder(dict[str, Raw]).decode
 
@@ -185,11 +186,13 @@ def _parsed_as(contract: Contract, fields: Sequence[_Field]) -> type[Struct]:
     for field in fields:
         kind = field.kind
         if not field.nullable:
-            types.append((field.name, kind.parsed_as))
+            types.append((field.attribute, kind.parsed_as))
         else:  # Raw can hold a null itself
-            types.append((field.name, kind.parsed_as if isinstance(kind, JsonKind) else kind.parsed_as | None, None))
+            nullable = kind.parsed_as if isinstance(kind, JsonKind) else kind.parsed_as | None
+            types.append((field.attribute, nullable, None))
     is_closed = contract.unknown is Unknown.REFUSED
-    return defstruct("Event", types, kw_only=True, gc=False, forbid_unknown_fields=is_closed)
+    names = {field.attribute: field.name for field in fields}
+    return defstruct("Event", types, kw_only=True, gc=False, forbid_unknown_fields=is_closed, rename=names)
 
 
 def _is_for_parser(payload: bytes) -> bool:

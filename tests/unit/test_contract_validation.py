@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
-from contracts.contract import Contract
-from contracts.fields import Json, Text, Timestamp
+from contracts.contract import Contract, Unknown
+from contracts.fields import Integer, Json, Text, Timestamp
 from contracts.heartbeats import HEARTBEATS
 from store.reasons import NotAnEventError
 from store.validation import Decode
@@ -104,6 +104,19 @@ def test_valid_event_is_taken_exactly_however_it_is_written(data: st.DataObject,
         read_json(json.dumps(value)) if held and value is not None else value
         for value, held in zip(expected, is_json, strict=True)
     )
+
+
+@pytest.mark.parametrize("name", ["class", "self", "_", "f0", "__module__", "__dict__", "__slots__", "__init__"])
+def test_field_may_have_any_name(name: str) -> None:
+    """Python uses some of them: a field called __module__ got the name of our module instead of the event's value."""
+    fields = (*HEARTBEATS.fields, Integer(name))
+    decode = Decode(replace(HEARTBEATS, fields=fields, unknown=Unknown.REFUSED), MAX_FUTURE)
+    start = b'{"customer_id": "a", "timestamp": "2020-01-01T00:00:00Z", "heart_rate": 70'
+    good, surplus = start + b', "%s": 5}' % name.encode(), start + b', "%s": 5, "f3": 5}' % name.encode()
+
+    assert decode(good, USUAL_MS) == decode.read_exactly(good)
+    assert decode(good, USUAL_MS)[-1] == 5
+    assert decode(surplus, USUAL_MS) == "unknown_field"
 
 
 def test_of_several_faults_the_first_field_names_the_reason_and_unknown_fields_come_last() -> None:
