@@ -93,6 +93,15 @@ class Batch:
         times_ms = [part.records[-1].timestamp()[1] for part in self.slices if part.records]
         return max([time_ms for time_ms in times_ms if time_ms >= FIRST_BROKER_MS], default=0)
 
+    def sort(self, fields: Sequence[str]) -> None:
+        """Order the valid events by these fields and by their row ids."""
+        named = zip(self.columns, self.contract.columns, strict=True)
+        keys = [column for column, field in named if field.name in fields]
+        order = [place for *_, place in sorted(zip(*keys, self.row_ids, range(len(self.records)), strict=True))]
+        self.columns = [[column[place] for place in order] for column in self.columns]
+        self.records = [self.records[place] for place in order]
+        self.row_ids = [self.row_ids[place] for place in order]
+
     def notes(self) -> dict[int, int]:
         """Return, by hour since 1970, a bit for each of its minutes in `minutes`: one row notes a whole hour."""
         hours = defaultdict[int, int](int)

@@ -8,6 +8,7 @@ from psycopg import errors as pg
 from psycopg.sql import SQL, Composed, Identifier
 
 from contracts.contract import ROW_ID, Contract
+from contracts.fields import Text
 from store.batch import Batch
 from store.ledger import explain_taken_id
 from store.row_id import unpack
@@ -20,21 +21,23 @@ DROP: Final = SQL("DROP TABLE IF EXISTS {incoming}")
 CREATE: Final = SQL(
     "CREATE TEMPORARY TABLE {incoming} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} WITH NO DATA"
 )
-# All sessions insert in the order of the unique fields, so that two do not deadlock. Of duplicates in a batch, the one
-# with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id that exists already raises an
+# All sessions insert in the order of the unique fields (that of `Batch.sort`), so that two do not deadlock. Of
+# duplicates in a batch, the one with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id that exists already raises an
 # error, or the SELECT finds it: the SELECT does not see what its own statement inserted.
-# OVERRIDING: as COPY, also into GENERATED ALWAYS AS IDENTITY.
+# OVERRIDING: as COPY does, so that the row id goes into a column GENERATED ALWAYS AS IDENTITY.
 INSERT: Final = SQL(
     """
 WITH stored AS (
     INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE
-    SELECT {columns} FROM {incoming} ORDER BY {unique}, {id}
+    SELECT {columns} FROM {incoming} ORDER BY {order}, {id}
     ON CONFLICT ({unique}) DO NOTHING RETURNING {id}
 )
 SELECT {id}, EXISTS (SELECT FROM {table} AS held WHERE held.{id} = incoming.{id})
 FROM {incoming} AS incoming WHERE NOT EXISTS (SELECT FROM stored WHERE stored.{id} = incoming.{id})
 """
 )
+ORDER: Final = SQL("{}")
+ORDER_TEXT: Final = SQL('{} COLLATE "C"')  # as Python orders it
 EMPTY: Final = SQL("DELETE FROM {incoming}")
 # A deferred constraint would fail only at COMMIT, when the row is unknown.
 CHECK_NOW: Final = "SET CONSTRAINTS ALL IMMEDIATE"
@@ -70,6 +73,10 @@ class Unique:
     def __init__(self, contract: Contract, encode: Encode) -> None:
         columns = SQL(", ").join(map(Identifier, encode.columns_written))
         unique = SQL(", ").join(map(Identifier, contract.unique))
+        ordered = [field for field in contract.fields if field.name in contract.unique]
+        order = SQL(", ").join(
+            [(ORDER_TEXT if isinstance(field, Text) else ORDER).format(Identifier(field.name)) for field in ordered]
+        )
         table = Identifier(contract.table)
         # A session finds its temporary tables first. No contract's table has a space in its name.
         incoming = Identifier("pg_temp", f"incoming {contract.table}")
@@ -77,7 +84,7 @@ class Unique:
         self._drop, self._empty = DROP.format(incoming=incoming), EMPTY.format(incoming=incoming)
         self._create = CREATE.format(incoming=incoming, columns=columns, table=table)
         self._insert = INSERT.format(
-            incoming=incoming, columns=columns, table=table, unique=unique, id=Identifier(ROW_ID)
+            incoming=incoming, columns=columns, table=table, unique=unique, order=order, id=Identifier(ROW_ID)
         )
         self._prepared: Connection | None = None
 

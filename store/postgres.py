@@ -159,6 +159,7 @@ class PostgresStore:
 
     def _copy_around_refused(self, connection: Connection, batch: Batch, check: Check) -> list[Rejected]:
         """Halve rejected blocks until single rows are left, and quarantine those. The others are stored."""
+        batch.sort(self._contract.unique)  # else two sessions could insert the same events in two orders, and deadlock
         refused: list[Rejected] = []
         allowed = len(batch.records)
         waiting = [range(allowed)]
