@@ -16,6 +16,7 @@ NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 # PostgreSQL's index holds at most 2,704 bytes of a row; a character has up to 4. A longer value would be an error that
 # names no row, and so be retried for ever.
 INDEXED_CHARACTERS: Final = 600
+MAINTAINED_TABLE: Final = "heartbeats"  # the only one that db/ maintains
 ROW_ID: Final = "id"  # the column that holds the event's position in Kafka
 
 
@@ -94,6 +95,8 @@ def faults_of(contract: Contract) -> Iterator[str]:
     if not isinstance(by_name.get(contract.time), Timestamp) or by_name[contract.time].nullable:
         yield f"the time {contract.time} must be one of its fields, not nullable, a Timestamp"
     yield from unique_faults_of(contract)
+    if contract.maintained != (contract.table == MAINTAINED_TABLE):
+        yield f"the table {MAINTAINED_TABLE} must be maintained, and no other can be"
     for field in contract.fields:
         yield from (f"{field.name}: {fault}" for fault in field_faults_of(field))
 

@@ -49,6 +49,8 @@ BEYOND_A_SCHEMA: Final = (
             {"fields": (Text("customer_id"), Timestamp("timestamp", nullable=True))},
             "the time timestamp must be one of its fields, not nullable",
         ),
+        ({"maintained": False}, "the table heartbeats must be maintained"),
+        ({"table": "orders"}, "and no other can be"),
         ({"unique": ("customer_id", "timestamp")}, "a maintained table cannot have unique fields"),
         ({"maintained": False, "unique": ("customer",)}, "each unique field must be one of its fields"),
         ({"maintained": False, "unique": ("customer_id", "customer_id")}, "named once"),
