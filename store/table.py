@@ -9,11 +9,14 @@ from common.errors import ConfigError, OutageError
 from contracts.contract import ROW_ID, Contract
 from store.kinds import kind_of
 
-# A domain counts as its base type, and `varchar(20)` as varchar.
+# A domain counts as its base type, and `varchar(20)` as varchar: a longer text is refused. A time is not refused but
+# rounded, so `timestamptz(3)` is another type.
 COLUMNS: Final = """
-SELECT attname, format_type(coalesce(nullif(typbasetype, 0), pg_type.oid), NULL), attnotnull,
+SELECT attname, format_type(base.oid, CASE WHEN base.oid = 'timestamptz'::regtype
+                                          THEN nullif(greatest(atttypmod, declared.typtypmod), 6) END), attnotnull,
        atthasdef OR attidentity <> '', attgenerated <> ''
-FROM pg_attribute JOIN pg_type ON pg_type.oid = atttypid
+FROM pg_attribute JOIN pg_type AS declared ON declared.oid = atttypid
+JOIN pg_type AS base ON base.oid = coalesce(nullif(declared.typbasetype, 0), declared.oid)
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
 # A view, or a table of another server, does not commit with the ledger.

@@ -185,8 +185,10 @@ def test_table_may_have_the_name_of_the_temporary_one(database: Database, open_s
         (TABLE.replace("TABLE", "UNLOGGED TABLE"), "it is UNLOGGED, so a crash of PostgreSQL empties it"),
         (f"{TABLE.replace('code text NOT NULL', 'x text')[:-1]}, code text GENERATED ALWAYS AS (x) STORED)",
          "column code is generated"),
+        (TABLE.replace("timestamptz", "timestamptz(3)"), r"column at is timestamp\(3\) with time zone"),
+        (f"CREATE DOMAIN moment AS timestamptz(0); {TABLE.replace('timestamptz', 'moment')}", r"at is timestamp\(0\)"),
     ],
-    ids=["view", "unlogged", "generated"],
+    ids=["view", "unlogged", "generated", "rounded", "domain"],
 )  # fmt: skip
 def test_table_that_cannot_keep_events_is_refused_at_the_start(
     database: Database, open_store: Open, table: str, words: str
@@ -195,6 +197,16 @@ def test_table_that_cannot_keep_events_is_refused_at_the_start(
     database.query(table)
     with pytest.raises(ConfigError, match=words):
         open_store("ITEMS").positions(TOPIC, {0: (0, 0)})
+
+
+def test_domains_and_limits_of_a_column_are_no_other_type(database: Database, open_store: Open) -> None:
+    database.query("CREATE DOMAIN moment AS timestamptz; CREATE DOMAIN short AS varchar(20)")
+    database.query("CREATE TABLE items (id bigint, code short NOT NULL, at moment)")
+    database.query("CREATE TABLE incoming (id bigint, code varchar(9) UNIQUE, at timestamptz(6))")
+    write(open_store("ITEMS"), "ITEMS", "a")
+
+    assert open_store("INCOMING").positions(TopicIdentity("incoming", "another id"), {0: (0, 0)})[0] == 2
+    assert database.query("SELECT code FROM items") == [("a",)]
 
 
 def test_row_level_security_on_the_own_table_is_refused_at_the_start(database: Database, open_store: Open) -> None:
