@@ -21,10 +21,10 @@ DROP: Final = SQL("DROP TABLE IF EXISTS {incoming}")
 CREATE: Final = SQL(
     "CREATE TEMPORARY TABLE {incoming} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} WITH NO DATA"
 )
-# All sessions insert in the order of the unique fields (that of `Batch.sort`), so that two do not deadlock. Of duplicates
-# in a batch, the one with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id that exists
-# already raises an error, or the SELECT finds it: the SELECT does not see what its own statement inserted. OVERRIDING: as
-# COPY does, so that the row id goes into a column GENERATED ALWAYS AS IDENTITY.
+# All sessions insert in the order of the unique fields (that of `Batch.sort`), so that two do not deadlock. Of
+# duplicates in a batch, the one with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id
+# that exists already raises an error, or the SELECT finds it: the SELECT does not see what its own statement inserted.
+# OVERRIDING: as COPY does, so that the row id goes into a column GENERATED ALWAYS AS IDENTITY.
 INSERT: Final = SQL(
     """
 WITH stored AS (
