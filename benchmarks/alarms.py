@@ -27,7 +27,7 @@ from common.settings import Consumer, Producer
 from local.postgres import PostgresServer
 from producer.data_generator import HeartRates
 from producer.episodes import Episode, EpisodicRates, Kind, episodes
-from store.maintenance import LOOK_FOR_ALARMS
+from store.alarms import LOOK
 from store.row_id import pack
 
 PARTITIONS: Final = 6
@@ -116,7 +116,7 @@ class Day:
         changes: list[dict[str, Any]] = []
         while True:
             started = time.perf_counter()
-            windows, changed = self._connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone() or (0, [])
+            windows, changed, _ = self._connection.execute(LOOK, LIMITS).fetchone() or (0, [], 0)
             if not windows:
                 return changes
             self.pass_s.append(time.perf_counter() - started)

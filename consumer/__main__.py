@@ -68,6 +68,7 @@ def consume(config: Path) -> int:
             [PostgresStore(settings, service.credentials, old_rows.add) for _ in range(settings.consumer.connections)],
             Decode(contract_of(settings.event), timedelta(seconds=settings.consumer.max_future_s)),
             service.health,
+            service.lag,
         )
         runtime.prepare_for_batches()
         worker.run(service.stop)

@@ -16,14 +16,14 @@ INTERVAL_S: Final = 1.0
 
 
 class StoredReport:
-    """Sums up batches of one group session and reports once a second."""
+    """Sums up batches and reports once a second; `lag` gets what is known of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, lag: Lag) -> None:
         self._log = structlog.get_logger()
         self._stored = self._rejected = self._duplicates = self._total = 0
         self._ledger: dict[int, int] = {}  # by partition, the next offset as last known
         self._moved: set[int] = set()  # partitions whose offset `take_moved` has not returned yet
-        self._lag = Lag()
+        self._lag = lag
         self._since = time.monotonic()
 
     def note_offsets(self, offsets: Mapping[int, int]) -> None:
@@ -55,17 +55,18 @@ class StoredReport:
         moved, self._moved = self._moved & self._ledger.keys(), set()
         return {partition: self._ledger[partition] for partition in moved}
 
-    def write(self, log_ends: Mapping[int, int | None]) -> None:
+    def write(self, log_ends: Mapping[int, int | None], generation: int) -> None:
         """
         Report the lag, and what was stored since the last report.
 
         Args:
             log_ends: By assigned partition, the end of Kafka's log; None: not known yet.
+            generation: The topic's.
         """
         seconds = time.monotonic() - self._since
         self._since = time.monotonic()
         self._ledger = {partition: offset for partition, offset in self._ledger.items() if partition in log_ends}
-        lag = self._lag.show(log_ends, self._ledger)
+        lag = self._lag.show(log_ends, self._ledger, generation)
         if not (self._stored or self._rejected or self._duplicates):
             return
         self._total += self._stored

@@ -26,6 +26,7 @@ from consumer.report import StoredReport
 from consumer.writers import Write, Writers
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.lag import Lag
 from store.metrics import FENCED
 from store.outage import Outage
 from store.validation import Decode
@@ -49,6 +50,7 @@ class Worker:
         stores: One for each batch that may be written at a time; each is used by one thread at a time.
         decode: Validates payloads.
         health: Gets notes of progress.
+        lag: Gets what is known of the lag.
     """
 
     def __init__(
@@ -57,11 +59,12 @@ class Worker:
         stores: Sequence[Store],
         decode: Decode,
         health: Health,
+        lag: Lag,
     ) -> None:
         self._open_source = open_source
         self._decode = decode
         self._health = health
-        self._report = StoredReport()
+        self._report = StoredReport(lag)
         self._kafka, self._postgresql = Outage("kafka"), Outage("postgresql")
         self._writers = Writers(stores)
         self._write_failed = False
@@ -125,7 +128,7 @@ class Worker:
     def _show_progress(self, source: Source, *, now: bool = False) -> None:
         """Report once a second, and show Kafka's tools the ledger's offsets: its own may have expired or been reset."""
         if now or self._report.is_due:
-            self._report.write(source.log_ends())
+            self._report.write(source.log_ends(), self._generation)
             if moved := self._report.take_moved():
                 source.mirror(moved)
 

@@ -39,6 +39,7 @@ BEGIN
                    OR EXISTS (SELECT FROM rejected_heartbeats
                               WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775));
         DELETE FROM kafka_ledger WHERE generation = one;
+        DELETE FROM kafka_log_ends WHERE generation = one;
         DELETE FROM kafka_topics WHERE generation = one;
         RETURN one;
     END LOOP;
@@ -47,5 +48,18 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION free_generation FROM PUBLIC;
 COMMENT ON FUNCTION free_generation IS 'The generation for a new topic; NULL if there is none. It may be that of an older topic without rows';
+
+-- A function and not a view: schema.sql can replace it without waiting for readers.
+CREATE OR REPLACE FUNCTION kafka_lag(
+    OUT topic text, OUT partition integer, OUT records bigint, OUT seconds double precision, OUT seen_at timestamptz
+) RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT topic, partition, greatest(log_end - next_offset, 0),
+           CASE WHEN log_end > next_offset THEN extract(epoch FROM clock_timestamp() - newest_stored_at) ELSE 0 END,
+           seen_at
+    FROM (SELECT DISTINCT ON (topic) topic, generation FROM kafka_topics ORDER BY topic, first_seen_at DESC) AS current
+    JOIN kafka_ledger USING (generation) LEFT JOIN kafka_log_ends USING (generation, partition);
+END;
+COMMENT ON FUNCTION kafka_lag IS 'What Kafka holds beyond the ledger, in records and as the age of the newest stored one, as of seen_at';
 
 COMMIT;

@@ -100,7 +100,7 @@ GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at, detail)
     ON rejected_heartbeats TO :"consumer";
 GRANT SELECT ON retention_floor TO :"consumer";
-GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger TO :"consumer";
+GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger, kafka_log_ends TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
 GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenance_turn, refresh_rollups,
     heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,

@@ -83,6 +83,17 @@ CREATE TABLE kafka_ledger (
         CHECK (next_offset - start_offset = stored + rejected + skipped + expired + duplicates)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
+-- The ends of Kafka's logs, as the consumers last saw them: the lag is known without Kafka. Rows of a topic that was
+-- re-created stay; kafka_lag ignores them.
+CREATE TABLE kafka_log_ends (
+    generation       smallint    NOT NULL,
+    partition        integer     NOT NULL,
+    log_end          bigint      NOT NULL,
+    seen_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    newest_stored_at timestamptz,
+    PRIMARY KEY (generation, partition)
+) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
 -- Rollups --------------------------------------------------------------------------------------------------------
 
 -- Each transaction that stores heartbeats notes here which minutes it touched. It only inserts, so it waits for no
@@ -265,6 +276,9 @@ COMMENT ON COLUMN kafka_ledger.duplicates IS 'Offsets whose event the table alre
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';
+COMMENT ON TABLE kafka_log_ends IS 'How far Kafka''s logs reach, noted by the consumers every few seconds';
+COMMENT ON COLUMN kafka_log_ends.log_end IS 'The offset of the next record in Kafka';
+COMMENT ON COLUMN kafka_log_ends.newest_stored_at IS 'Time of the newest record that this consumer stored, by the broker''s clock; NULL: none yet';
 COMMENT ON TABLE heartbeats_touched IS 'Notes of minutes whose heartbeats changed; refresh_rollups() collects them';
 COMMENT ON COLUMN heartbeats_touched.minutes IS 'Bit n stands for the minute n minutes after "minute"; 1 is that minute alone';
 COMMENT ON TABLE heartbeats_outdated IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() sums them up';

@@ -18,6 +18,7 @@ from spark.stream import Stream
 from spark.task import Job
 from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
 from store.kafka_probe import find_replaced
+from store.lag import Lag
 from store.metrics import FENCED
 from store.old_rows import OldRows
 from store.outage import Outage
@@ -38,10 +39,16 @@ class Engine:
         credentials: The login at PostgreSQL.
         open_session: Starts Spark; called once, after Kafka and PostgreSQL have answered.
         health: Gets notes of progress.
+        lag: Gets what is known of the lag.
     """
 
     def __init__(
-        self, settings: Settings, credentials: Credentials, open_session: Callable[[], SparkSession], health: Health
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        open_session: Callable[[], SparkSession],
+        health: Health,
+        lag: Lag,
     ) -> None:
         self._settings = settings
         self._credentials = credentials
@@ -51,7 +58,7 @@ class Engine:
         self._log = TopicLog(settings)
         self._store = PostgresStore(settings, credentials)
         old_rows = OldRows(settings.consumer.retention_days)
-        self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows)
+        self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows, lag)
         self._outage = Outage("spark")
         self._has_worked = False  # after that, mistakes are retried, as in the consumer's worker
 
@@ -145,7 +152,7 @@ class Engine:
             return True
         stream.pass_tails(self._store, self._log.check(job.topic))
         positions = dict(stream.positions)
-        self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions)
+        self._report.look({partition: end for partition, (_, end) in log_ranges.items()}, positions, job.generation)
         self._log.mirror(positions)
         if self._report.lag == 0:
             self._stored()

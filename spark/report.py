@@ -19,9 +19,10 @@ class MicroBatchReport:
         trigger_s: The shortest time from one micro-batch to the next.
         progress: Called after each micro-batch that was stored completely.
         old_rows: Warns of rows that are older than the retention.
+        lag: Gets what is known of the lag.
     """
 
-    def __init__(self, trigger_s: float, progress: Callable[[], None], old_rows: OldRows) -> None:
+    def __init__(self, trigger_s: float, progress: Callable[[], None], old_rows: OldRows, lag: Lag) -> None:
         self._log = structlog.get_logger()
         self._trigger_s = trigger_s
         self._progress = progress
@@ -30,17 +31,21 @@ class MicroBatchReport:
         self._positions: dict[int, int] = {}
         self._total = 0
         self._last = time.monotonic()
-        self._gauges = Lag()
+        self._gauges = lag
+        self._generation = 0
         self.lag: int | None = None  # messages that are not stored yet, as of the last call of `look`
 
-    def look(self, ends: Mapping[int, int], positions: Mapping[int, int] | None = None) -> None:
-        """Note the ends of Kafka's logs, and the ledger's offsets; None: they are unchanged."""
+    def look(
+        self, ends: Mapping[int, int], positions: Mapping[int, int] | None = None, generation: int | None = None
+    ) -> None:
+        """Note the ends of Kafka's logs, the ledger's offsets and the topic's generation; None: it is unchanged."""
         self._ends = ends
         self._positions = dict(self._positions if positions is None else positions)
+        self._generation = self._generation if generation is None else generation
         self._show()
 
     def _show(self) -> None:
-        self.lag = self._gauges.show(self._ends, self._positions)
+        self.lag = self._gauges.show(self._ends, self._positions, self._generation)
 
     def stored(self, batch: MicroBatch) -> None:
         """Log a micro-batch. If it has no row, another consumer has stored it before."""

@@ -19,14 +19,14 @@ from psycopg import errors as pg
 from common.errors import OutageError
 from common.settings import Credentials, Settings
 from contracts.load import contract_of
+from store import alarms
 from store.clocks import Clocks
+from store.lag import NOTE_EVERY_S, Lag, note_log_ends
 from store.session import Session
-from store.steps import LOOK_EVERY_S, Done, Step, run_due
+from store.steps import LONGEST_S, LOOK_EVERY_S, Done, Step, run_due
 
 ROLLUP_EVERY_S: Final = 5.0
-ALARMS_EVERY_S: Final = 2.0  # five seconds of heartbeats are looked at soon after they are complete
 STORAGE_EVERY_S: Final = 60.0
-LONGEST_S: Final = 2.0  # a step with more to do lets the others run after so long
 DAYS_AHEAD: Final = 7  # partitions are created early: a week without a consumer does no harm
 # A session that waits for a table's lock blocks later ones. Counting an old day's rows may take long.
 LIMITS: Final = {"lock_timeout": "200ms", "statement_timeout": "10min"}
@@ -48,7 +48,6 @@ DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
 DROP_STRAYS: Final = "SELECT drop_strays(%s, %s)"
 DROP_REJECTED: Final = "SELECT drop_rejected(%s, %s)"
 DROP_ROLLUPS: Final = "SELECT drop_rollups(%s, %s)"
-LOOK_FOR_ALARMS: Final = "SELECT windows, changed FROM look_for_alarms(%s, %s, %s, %s)"
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 
 
@@ -59,10 +58,11 @@ class Maintenance:
     Args:
         settings: The retention.
         credentials: The login.
+        lag: What this process knows of the lag; it is written to the database.
         clocks: Compares this machine's clock with the database's.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials, clocks: Clocks | None = None) -> None:
+    def __init__(self, settings: Settings, credentials: Credentials, lag: Lag, clocks: Clocks | None = None) -> None:
         consumer = settings.consumer
         self._clocks = clocks or Clocks()
         self._asked_days = {
@@ -71,9 +71,6 @@ class Maintenance:
             "rollup_retention_days": consumer.rollup_retention_days,
         }  # 0: for ever
         self._keep_days = dict(self._asked_days)  # not less than the database's floor
-        self._alarms = (
-            consumer.alarm_silent_s, consumer.alarm_outside_s, consumer.alarm_outside_bpm, consumer.alarm_stuck_s,
-        )  # fmt: skip
         self._session = Session(settings, credentials, "heartbeat-maintenance", LIMITS)
         self._log = structlog.get_logger()
         self._stop = threading.Event()
@@ -83,7 +80,7 @@ class Maintenance:
         of_heartbeats = [
             Step("coming_days", every, self.make_days),
             Step("rollups", ROLLUP_EVERY_S, self.refresh_rollups),
-            Step("alarms", ALARMS_EVERY_S, self.look_for_alarms),
+            Step("alarms", alarms.EVERY_S, partial(alarms.look, self._session, consumer, self._stop)),
             Step("old_days", every, self.drop_days),
             Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days")),
             Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
@@ -95,6 +92,7 @@ class Maintenance:
         self.steps = [
             Step("clock", every, self._compare_clocks),
             Step("floor", every, self._read_floor),
+            Step("log_ends", NOTE_EVERY_S, partial(note_log_ends, self._session, lag)),
             *(of_heartbeats if contract_of(settings.event).maintained else []),
             *of_all_events,
         ]
@@ -118,21 +116,6 @@ class Maintenance:
     def refresh_rollups(self) -> Done:
         """Sum up minutes whose heartbeats changed."""
         return self._repeat("refresh the rollups", REFRESH)[1]
-
-    def look_for_alarms(self) -> Done:
-        """Open and close alarms: five seconds of event time in each transaction, until none are left."""
-        silent_s, outside_s, _, stuck_s = self._alarms
-        if not (silent_s or outside_s or stuck_s):
-            return Done.ALL
-        until = time.monotonic() + LONGEST_S
-        while True:
-            windows, changed = self._row("look for alarms", LOOK_FOR_ALARMS, *self._alarms)
-            for alarm in changed or ():
-                self._log.info("alarm closed" if alarm["ended_at"] else "alarm opened", **alarm)
-            if not windows:
-                return Done.NOT_OURS if windows is None else Done.ALL
-            if self._stop.is_set() or time.monotonic() >= until:
-                return Done.PART
 
     def make_days(self) -> Done:
         """Create the partitions of the coming days, and of days with rows in the default partition."""

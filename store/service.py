@@ -13,6 +13,7 @@ from common.settings import Credentials, Settings, load, load_credentials
 from common.telemetry import Health
 from common.topic import ensure_topic
 from contracts.load import contract_of
+from store.lag import Lag
 from store.maintenance import Maintenance
 
 
@@ -24,6 +25,7 @@ class Storing:
     credentials: Credentials
     stop: runtime.StopFlag
     health: Health
+    lag: Lag
 
 
 @contextmanager
@@ -51,10 +53,11 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
             hint="It is in the committed .env, where all can read it. Set another one (docs/production.md, Secrets).",
         )
     ensure_topic(settings.kafka, stop)
-    maintenance = Maintenance(settings, credentials)
+    lag = Lag()
+    maintenance = Maintenance(settings, credentials, lag)
     maintenance.start()
     try:
-        yield Storing(settings, credentials, stop, health)
+        yield Storing(settings, credentials, stop, health, lag)
     finally:
         maintenance.stop()
     say("service stopped")

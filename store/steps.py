@@ -13,6 +13,7 @@ from common.errors import ConfigError, OutageError
 from store.metrics import MAINTAINED, MAINTENANCE_FAILURES
 
 LOOK_EVERY_S: Final = 0.2  # for steps that are due
+LONGEST_S: Final = 2.0  # a step with more to do lets the others run after so long
 
 
 class Done(Enum):
@@ -20,6 +21,7 @@ class Done(Enum):
 
     ALL = "nothing is left to do"
     PART = "more is to do at once"
+    LATER = "more is to do, but other work comes first"
     NOT_OURS = "another process is doing this work"
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import psycopg
 
 from benchmarks.alarms import ADVANCE, BEGIN, COPY, LIMITS
-from store.maintenance import LOOK_FOR_ALARMS
+from store.alarms import LOOK
 from store.row_id import pack
 
 START: Final = datetime(2026, 11, 22, 9, tzinfo=UTC)  # fixed: the episodes of a seed belong to the time of day
@@ -59,7 +59,7 @@ class Fleet:
 
     def look(self) -> None:
         """Look for alarms until nothing is left."""
-        while self.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone()[0]:  # type: ignore[index]  # one row, always
+        while self.connection.execute(LOOK, LIMITS).fetchone()[0]:  # type: ignore[index]  # one row, always
             pass
 
     def alarms(self, statement: str = OPEN) -> list[tuple[Any, ...]]:

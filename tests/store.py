@@ -6,8 +6,10 @@ from pydantic import SecretStr
 
 from common.settings import Consumer, Credentials, PostgreSQL, Settings
 from store.clocks import Clocks
+from store.lag import Lag
 from store.maintenance import Maintenance
 from store.postgres import PostgresStore
+from store.steps import Done
 from tests.pipeline import Database
 
 Store = TypeVar("Store", bound=PostgresStore)
@@ -33,7 +35,20 @@ def open_store(kind: type[Store], database: Database, consumer: Consumer | None 
 
 
 def open_maintenance(
-    database: Database, *, role: tuple[str, str] | None = None, clocks: Clocks | None = None, **consumer: int
+    database: Database,
+    *,
+    role: tuple[str, str] | None = None,
+    clocks: Clocks | None = None,
+    lag: Lag | None = None,
+    **consumer: int,
 ) -> Maintenance:
     """Make the maintenance without its thread: each step is called by the test. `role` is a name and its password."""
-    return Maintenance(settings_on(database, Consumer(**consumer)), credentials_for(database, role), clocks)
+    return Maintenance(
+        settings_on(database, Consumer(**consumer)), credentials_for(database, role), lag or Lag(), clocks
+    )
+
+
+def run_step(maintenance: Maintenance, name: str) -> Done:
+    """Run one step of the maintenance; return how it ended."""
+    [step] = [step for step in maintenance.steps if step.name == name]
+    return step.run()

@@ -9,12 +9,13 @@ from structlog.testing import capture_logs
 
 from benchmarks.alarms import LIMITS, NOTE, STEP, Day, score
 from producer.episodes import Kind
-from store.maintenance import LOOK_FOR_ALARMS
+from store.alarms import LOOK
+from store.lag import Lag
 from store.steps import Done
 from tests import roles as test_roles
 from tests.fleet import EVERYBODY, LASTED, START, Fleet, around_70, at
 from tests.pipeline import Database
-from tests.store import open_maintenance
+from tests.store import open_maintenance, run_step
 
 pytestmark = pytest.mark.integration
 
@@ -73,7 +74,7 @@ def test_longest_silence_that_may_be_set_gives_alarms(fleet: Fleet) -> None:
     fleet.look()
     fleet.send([4, 6], 60, 3700)
     fleet.advance()
-    while fleet.connection.execute(LOOK_FOR_ALARMS, (3600, 0, 20, 0)).fetchone()[0]:  # type: ignore[index]  # one row
+    while fleet.connection.execute(LOOK, (3600, 0, 20, 0)).fetchone()[0]:  # type: ignore[index]  # one row
         pass
 
     assert fleet.alarms() == [("CUST-000002", "silent")]
@@ -140,9 +141,9 @@ def test_crash_neither_loses_nor_doubles_an_alarm(fleet: Fleet, database: Databa
     fleet.advance()
     with database.connect() as crashing:
         crashing.execute("BEGIN")
-        while not crashing.execute(LOOK_FOR_ALARMS, LIMITS).fetchone()[1]:  # type: ignore[index]  # one row, always
+        while not crashing.execute(LOOK, LIMITS).fetchone()[1]:  # type: ignore[index]  # one row, always
             pass
-        assert fleet.connection.execute(LOOK_FOR_ALARMS, LIMITS).fetchone() == (None, None)
+        assert fleet.connection.execute(LOOK, LIMITS).fetchone() == (None, None, 0)
         crashing.execute("ROLLBACK")
     fleet.look()
 
@@ -158,17 +159,35 @@ def test_consumer_logs_each_alarm_once_with_the_rights_of_its_role(fleet: Fleet,
     with test_roles.made_for(database) as roles:
         maintenance = open_maintenance(database, role=(roles.consumer, test_roles.PASSWORD))
         with capture_logs() as logs:
-            while maintenance.look_for_alarms() is not Done.ALL:
+            while run_step(maintenance, "alarms") is not Done.ALL:
                 pass
         maintenance.stop()
         with roles.connect(roles.reader) as reader:
             seen = reader.execute("SELECT count(*) FROM alarms").fetchone()
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                reader.execute(LOOK_FOR_ALARMS, LIMITS)
+                reader.execute(LOOK, LIMITS)
 
     assert [log["event"] for log in logs] == ["alarm opened", "alarm closed"]
     assert (logs[0]["customer_id"], logs[0]["kind"], logs[0]["value"]) == ("CUST-000001", "silent", 72)
     assert seen == (1,)
+
+
+def test_alarms_wait_for_a_backlog_but_not_for_ever(fleet: Fleet, database: Database) -> None:
+    """Storing comes first: while it is behind, each run looks at five seconds of event time and no more."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.send(EVERYBODY[1:], 60, 120)
+    fleet.advance()
+    lag = Lag()
+    lag.show({0: 10_000_000, 1: 10_000_000}, {0: 0, 1: 0}, 1)
+    maintenance = open_maintenance(database, lag=lag)
+    run_step(maintenance, "log_ends")
+
+    ends = [run_step(maintenance, "alarms") for _ in range(30)]
+    maintenance.stop()
+
+    assert (ends[0], ends[-1]) == (Done.LATER, Done.ALL)
+    assert ends.count(Done.LATER) > 10
+    assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
 def test_no_alarms_where_none_are_wanted(fleet: Fleet, database: Database) -> None:
@@ -177,7 +196,7 @@ def test_no_alarms_where_none_are_wanted(fleet: Fleet, database: Database) -> No
     fleet.advance()
     maintenance = open_maintenance(database, alarm_silent_s=0, alarm_outside_s=0, alarm_stuck_s=0)
 
-    assert maintenance.look_for_alarms() is Done.ALL
+    assert run_step(maintenance, "alarms") is Done.ALL
     assert fleet.alarms("SELECT customer_id FROM alarm_people") == []
     maintenance.stop()
 

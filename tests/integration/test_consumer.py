@@ -135,6 +135,20 @@ def test_kafka_is_shown_the_offsets_but_never_asked_for_them(
     assert database.count() == 1200
 
 
+def test_database_knows_the_lag(start: StartService, topic: Topic, database: Database) -> None:
+    """Grafana shows it, and warns of it, without a connection to Kafka."""
+    topic.create(partitions=2)
+    topic.send_heartbeats(20)
+    start("consumer")
+    wait_until(lambda: database.query("SELECT sum(log_end) FROM kafka_log_ends") == [(20,)])
+    wait_until(lambda: database.count() == 20)
+    database.query("UPDATE kafka_log_ends SET newest_stored_at = now() - interval '1 min'")
+
+    assert database.query("SELECT DISTINCT topic, records, seconds FROM kafka_lag()") == [(topic.name, 0, 0.0)]
+    database.query("UPDATE kafka_ledger SET next_offset = next_offset - 3, stored = stored - 3")
+    assert database.query("SELECT sum(records), min(seconds) >= 60 FROM kafka_lag()") == [(6, True)]
+
+
 def test_another_group_goes_on_where_the_ledger_stands(start: StartService, topic: Topic, database: Database) -> None:
     """So a group that Kafka cannot repair can be left behind."""
     topic.create(partitions=2)

@@ -18,6 +18,7 @@ from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker, leave_group
 from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
+from store.lag import Lag
 from store.postgres import PostgresStore
 from store.validation import Decode
 from tests.pipeline import Database, Topic
@@ -51,6 +52,7 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
             [open_store(PostgresStore, database)],
             Decode(HEARTBEATS, timedelta(minutes=5)),
             health,
+            Lag(),
         )
         running = until.enter_context(ThreadPoolExecutor(1)).submit(worker.run, stop)
         until.callback(stop.set)

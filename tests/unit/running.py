@@ -10,6 +10,7 @@ from common.telemetry import Health
 from consumer.worker import Worker
 from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
+from store.lag import Lag
 from store.validation import Decode
 from tests.memory import MemorySource, MemoryStore, MemoryTopic
 
@@ -167,6 +168,6 @@ class Running:
 
     def _run(self) -> None:
         try:
-            Worker(self._open, self._stores, Decode(HEARTBEATS, MAX_FUTURE), self.health).run(self.stop)
+            Worker(self._open, self._stores, Decode(HEARTBEATS, MAX_FUTURE), self.health, Lag()).run(self.stop)
         except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
             self._error = error
