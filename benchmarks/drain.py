@@ -27,8 +27,8 @@ from local.waiting import wait_until
 TOPIC: Final = "drain"
 FLOOR: Final = "plain COPY"
 BLOCK: Final = 20_000  # rows in a COPY of the floor
-COPY: Final = 'COPY heartbeats (id, "timestamp", heart_rate, customer_id) FROM STDIN'
-DUMP: Final = 'COPY (SELECT id, "timestamp", heart_rate, customer_id FROM heartbeats) TO STDOUT'
+COPY: Final = SQL("COPY {} FROM STDIN")
+DUMP: Final = SQL("COPY (SELECT * FROM {}) TO STDOUT")
 WAITING: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'heartbeat-consumer' AND wait_event_type = 'Lock'"
 )
@@ -78,7 +78,7 @@ def drain(running: Stack, consumers: int, rows: int, topic: str = TOPIC, **setti
 def dump(running: Stack) -> list[bytes]:
     """Return the table's rows as COPY's own text, in the order in which they were stored, in blocks."""
     blocks, lines = [], []
-    with running.connection.cursor().copy(DUMP) as copy:
+    with running.connection.cursor().copy(DUMP.format(Identifier(running.table))) as copy:
         for line in copy:
             lines.append(bytes(line))
             if len(lines) == BLOCK:
@@ -94,7 +94,7 @@ def floor(running: Stack, blocks: list[bytes], rows: int) -> Run:
         before = running.cpu_s()["PostgreSQL"]
         start, used = time.perf_counter(), time.process_time()
         for block in blocks:
-            with connection.cursor().copy(COPY) as copy:
+            with connection.cursor().copy(COPY.format(Identifier(running.table))) as copy:
                 copy.write(block)
         took = time.perf_counter() - start
     server = running.cpu_s()["PostgreSQL"] - before

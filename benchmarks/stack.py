@@ -13,6 +13,7 @@ from typing import Final
 import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg.sql import SQL, Identifier
 
 from benchmarks.cost import cpu_s
 from common.settings import Options
@@ -52,7 +53,7 @@ SELECT relid::regclass::text FROM pg_partition_tree('heartbeats')
 WHERE isleaf AND relid::regclass::text
     >= 'heartbeats_' || to_char((%s + interval '1 day' - interval '1 us') AT TIME ZONE 'UTC', 'YYYYMMDD')
 """
-COUNT: Final = "SELECT count(*) FROM heartbeats WHERE id >= %s AND id < %s"
+COUNT: Final = SQL("SELECT count(*) FROM {} WHERE id >= %s AND id < %s")
 PASSED: Final = "SELECT coalesce(sum(next_offset - start_offset), 0) FROM kafka_ledger"
 
 
@@ -65,6 +66,7 @@ class Stack:
     connection: psycopg.Connection
     logs: Path
     database: str = DATABASE
+    table: str = "heartbeats"
     full_until: datetime | None = None  # rows from before stay from one measurement to the next
     generation: int = 1
     services: list[Service] = field(default_factory=list)
@@ -78,7 +80,7 @@ class Stack:
             for (name,) in self.connection.execute(FRESH_PARTITIONS, [self.full_until]).fetchall():
                 self.connection.execute(f"TRUNCATE {name}")
         else:
-            self.connection.execute("TRUNCATE heartbeats")
+            self.connection.execute(SQL("TRUNCATE {}").format(Identifier(self.table)))
         self.connection.execute("CHECKPOINT")
 
     @contextmanager
@@ -102,7 +104,7 @@ class Stack:
     def count(self) -> int:
         """Return how many rows were stored since the table was emptied."""
         first, end = pack(self.generation, 0, 0), pack(self.generation + 1, 0, 0)
-        row = self.connection.execute(COUNT, (first, end)).fetchone()
+        row = self.connection.execute(COUNT.format(Identifier(self.table)), (first, end)).fetchone()
         return int(row[0]) if row else 0
 
     def make_topic(self, name: str, messages: Iterable[Messages], partitions: int = PARTITIONS) -> int:
