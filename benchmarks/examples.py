@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from benchmarks.drain import FLOOR, Run, arguments, collect, drain, dump, floor
 from benchmarks.stack import Stack, stack
@@ -28,20 +29,30 @@ class Example:
 
     table: str
     make: Callable[[str], bytes]  # from a key
-    keys: int
+    key: Callable[[int], str]
     contracts: tuple[str, ...]
 
 
 ALL: Final = (
-    Example("oxygen", reading, 1000, ("examples.oxygen.contract:OXYGEN",)),
-    Example("trades", trade, 1000, ("examples.trades.contract:TRADES",)),
-    Example("orders", order, 1 << 40, ("examples.orders.contract:ORDERS", "benchmarks.examples:ORDERS_ALL_STORED")),
+    Example("oxygen", reading, lambda number: f"person-{number % 1000}", ("examples.oxygen.contract:OXYGEN",)),
+    Example(
+        "trades",
+        trade,
+        lambda number: "".join("ABCDEFGHIJ"[int(digit)] for digit in f"{number % 1000:03}"),
+        ("examples.trades.contract:TRADES",),
+    ),
+    Example(
+        "orders",
+        order,
+        lambda number: str(UUID(int=number)),
+        ("examples.orders.contract:ORDERS", "benchmarks.examples:ORDERS_ALL_STORED"),
+    ),
 )
 
 
 def messages(example: Example, count: int) -> Iterator[Messages]:
-    """Yield the events of as many keys as the example has, in turn."""
-    keys = [f"key-{number % example.keys:09}" for number in range(count)]
+    """Yield so many events."""
+    keys = [example.key(number) for number in range(count)]
     for first in range(0, count, BLOCK):
         yield [{"key": key.encode(), "value": example.make(key)} for key in keys[first : first + BLOCK]]
 

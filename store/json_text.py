@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from common.event import MAX_NESTING
 from store.reasons import FaultError, NotAnEventError, Reason
 
+KEYS_KEPT: Final = 1024  # arbitrary
 LONGEST_INTEGER: Final = 20  # characters of the longest bigint
 # Of PostgreSQL's numeric, in which jsonb stores numbers. Source: PostgreSQL's manual, "Numeric Types".
 DIGITS_BEFORE_POINT: Final = 131_072
@@ -19,6 +21,8 @@ _NUMBERS: Final = re.compile(r"-?([0-9]+)(?:\.([0-9]+))?(?:[eE]([-+]?[0-9]+))?")
 _BLANKS: Final = re.compile(r"[ \t\r\n]*")
 # An escape for a character, or an exponent of four digits.
 _ODD: Final = re.compile(rb"\\u|[0-9][eE][-+]?[0-9]{4}")
+
+_DIGITS_TO_0: Final = bytes.maketrans(b"123456789E", b"000000000e")
 
 
 class Long(str):
@@ -67,9 +71,22 @@ def members_of(text: str) -> dict[str, str]:
     return found
 
 
-def object_of(members: dict[str, str]) -> str:
-    """Return an object as JSON, given the JSON text of each value."""
-    return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {text}" for key, text in members.items()) + "}"
+def object_of(members: Iterable[tuple[str, str]]) -> str:
+    """Return an object as JSON, given its keys and the JSON text of each value."""
+    return "{" + ", ".join([_KEYS[key] + text for key, text in members]) + "}"
+
+
+class _Keys(dict[str, str]):
+    """The latest keys as JSON, with a colon. Most events have the same."""
+
+    def __missing__(self, key: str) -> str:
+        if len(self) >= KEYS_KEPT:
+            self.clear()
+        found = self[key] = f"{json.dumps(key, ensure_ascii=False)}: "
+        return found
+
+
+_KEYS: Final = _Keys()
 
 
 def check_storable(text: str) -> None:
@@ -90,9 +107,11 @@ def check_storable(text: str) -> None:
             raise FaultError("range")
 
 
-def is_plainly_storable(text: bytes) -> bool:
-    """Return True only if `check_storable` accepts this valid JSON. A quick check: False leaves the answer open."""
-    return len(text) < DIGITS_AFTER_POINT // 2 and not _ODD.search(text)
+def are_plainly_storable(texts: Sequence[bytes]) -> bool:
+    """Return True only if `check_storable` accepts all this valid JSON. A quick check: False leaves the answer open."""
+    joined = b"\n".join(texts)
+    may_be_odd = b"\\u" in joined or b"0e" in joined.translate(_DIGITS_TO_0)  # ten times as fast as the search
+    return max(map(len, texts), default=0) < DIGITS_AFTER_POINT // 2 and not (may_be_odd and _ODD.search(joined))
 
 
 def is_storable(text: str) -> bool:

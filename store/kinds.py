@@ -10,13 +10,14 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct
 from typing import Annotated, Any, ClassVar, Final, assert_never
 
 from msgspec import Meta, Raw
 
 from contracts.fields import AnyField, Boolean, Float, Integer, IntegerArray, Json, Text, Timestamp, Uuid
-from store.json_text import Long, check_storable, is_plainly_storable, is_unicode
+from store.json_text import Long, are_plainly_storable, check_storable, is_unicode
 from store.reasons import FaultError
 from store.timestamps import Y2000_US, Seconds, read_time
 
@@ -134,7 +135,7 @@ class IntegerArrayKind(Kind):
     def __init__(self, field: IntegerArray) -> None:
         self._element = IntegerKind(field)
         self._max_elements = field.max_elements
-        self._oid = INTEGER_OIDS[field.size]
+        self._oid, self._size = INTEGER_OIDS[field.size], field.size
         self.parsed_as = Annotated[list[self._element.parsed_as], Meta(max_length=field.max_elements)]  # type: ignore[name-defined]  # made when the program runs
         self.types = (f"{self._element.types[0]}[]",)
 
@@ -157,10 +158,9 @@ class IntegerArrayKind(Kind):
     def _binary(self, value: list[int]) -> bytes:
         if not value:
             return Struct(">3i").pack(0, 0, self._oid)
-        code = self._element.code
-        size = Struct(f">{code}").size
-        sized = [number for element in value for number in (size, element)]
-        return Struct(">5i" + f"i{code}" * len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
+        sized = [self._size] * (2 * len(value))
+        sized[1::2] = value
+        return _array(self._element.code, len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
 
 
 class FloatKind(Kind):
@@ -184,6 +184,13 @@ class FloatKind(Kind):
         """Refuse numbers out of range, among them those that JSON can write and a double cannot hold."""
         if not math.isfinite(parsed) or not self._lowest <= parsed <= self._highest:
             raise FaultError("range")
+        return parsed
+
+    def convert_all(self, parsed: list[float]) -> list[float]:
+        """Check the whole column at once; the fast parser has refused what is not a number."""
+        if parsed:
+            self.convert(min(parsed))
+            self.convert(max(parsed))
         return parsed
 
 
@@ -271,10 +278,14 @@ class JsonKind(Kind):
 
     def convert(self, parsed: Raw | bytes) -> bytes | None:
         """Return the text; refuse everything that only `read` can decide."""
-        text = bytes(parsed)
-        if not is_plainly_storable(text):
+        return self.convert_all([parsed])[0]
+
+    def convert_all(self, parsed: Sequence[Raw | bytes]) -> list[bytes | None]:
+        """Check the whole column at once."""
+        texts = list(map(bytes, parsed))
+        if not are_plainly_storable(texts):
             raise FaultError("characters")
-        return self._unless_null(text)
+        return list(map(self._unless_null, texts))
 
     def binary_all(self, values: Sequence[bytes]) -> list[bytes]:
         """Return each value after the version."""
@@ -286,6 +297,11 @@ class JsonKind(Kind):
         if not self._nullable:
             raise FaultError("null")
         return None
+
+
+@lru_cache(1024)
+def _array(code: str, elements: int) -> Struct:
+    return Struct(">5i" + f"i{code}" * elements)
 
 
 def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind

@@ -86,7 +86,7 @@ class Decode:
             parsed = list(map(self._parse, given))
             columns = [field.convert_all(list(map(field.parsed, parsed))) for field in self._fields]
             if self._others:
-                columns.append(list(map(self._others.convert, given)))
+                columns.append(self._others.convert_all(given))
         except (MsgspecError, FaultError):
             return None
         is_future = max(columns[self._time], default=0) > min(appended_ms, default=0) * 1000 + self._max_future_us
@@ -118,7 +118,7 @@ class Decode:
                 parsed = self._parse(payload)
                 event = [convert(value_of(parsed)) for value_of, convert in self._converts]
                 if self._others:
-                    event.append(self._others.convert(payload))
+                    event += self._others.convert_all([payload])
                 return tuple(event)
             except (MsgspecError, FaultError):
                 pass
@@ -167,17 +167,17 @@ class _Others:
 
     def read(self, texts: Mapping[str, str]) -> bytes:
         """Return them as an object, given the exact text of each value."""
-        found: bytes = self._column.read({self._column.name: self._object(texts)})
+        others = [(key, text) for key, text in texts.items() if key not in self._names]
+        found: bytes = self._column.read({self._column.name: object_of(others)})
         return found
 
-    def convert(self, payload: bytes) -> bytes:
-        """Return them as an object, by the fast parser; raise FaultError if `read` must decide."""
-        texts = {key: bytes(value).decode() for key, value in self._parse(payload).items()}
-        found: bytes = self._column.convert(self._object(texts).encode())
-        return found
-
-    def _object(self, texts: Mapping[str, str]) -> str:
-        return object_of({key: text for key, text in texts.items() if key not in self._names})
+    def convert_all(self, payloads: Sequence[bytes]) -> list[bytes]:
+        """Return those of each payload as an object, by the fast parser; raise FaultError if `read` must decide."""
+        names, found = self._names, []
+        for others in map(self._parse, payloads):
+            texts = [(key, str(value, "utf-8")) for key, value in others.items() if key not in names]
+            found.append(object_of(texts).encode())
+        return self._column.convert_all(found)
 
 
 def _parsed_as(contract: Contract, fields: Sequence[_Field]) -> type[Struct]:

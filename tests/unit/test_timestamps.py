@@ -9,10 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from store.reasons import FaultError
-from store.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, Seconds, read_time
+from store.timestamps import EPOCH, LAYOUT, SECONDS_KEPT, UTC_OFFSET, Seconds, read_time
 from tests.corpus import timestamps
 
 FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
+BY_PYTHON: Final = LAYOUT.replace("Z", UTC_OFFSET)
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
@@ -75,7 +76,9 @@ def read(way: Callable[[str], int], text: str) -> int | str:
 
 @settings(max_examples=500, deadline=None)
 @given(
-    st.sampled_from([*timestamps.GOOD, *timestamps.NOT_RFC3339, LAYOUT]).filter(lambda text: len(text) < 100),
+    st.sampled_from([*timestamps.GOOD, *timestamps.NOT_RFC3339, LAYOUT, BY_PYTHON]).filter(
+        lambda text: len(text) < 100
+    ),
     st.integers(0, 30),
     st.sampled_from(["", "0", "9", ".", "Z", "z", "-", "\u0661", "\u00b2", "\uff11", "_", " ", "+", "\n"]),
     st.booleans(),
@@ -87,7 +90,8 @@ def test_quick_ways_read_what_the_exact_way_reads(text: str, place: int, put: st
 
     expected = read(read_time, mutant)
     assert [read(seconds.read, mutant), read(seconds.read, mutant)] == [expected, expected]
-    assert read(lambda one: seconds.read_all([LAYOUT, one])[1], mutant) == expected
+    for other in (LAYOUT, BY_PYTHON):
+        assert read(lambda one, other=other: seconds.read_all([other, one])[1], mutant) == expected  # type: ignore[misc]
     assert read(lambda one: Seconds().read_all([one])[0], mutant) == expected
 
 
