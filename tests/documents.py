@@ -14,6 +14,12 @@ def blocks(page: Path, language: str) -> Iterator[str]:
     yield from re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
+def section_commands(page: Path, heading: str) -> str:
+    """Return the first block of shell commands below a heading."""
+    _, below = page.read_text(encoding="utf-8").split(f"# {heading}\n")
+    return below.split("```sh\n")[1].split("```")[0]
+
+
 def code(text: str) -> Iterator[str]:
     """Return what stands in code spans; fenced blocks are left out."""
     yield from re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))

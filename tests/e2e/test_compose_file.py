@@ -27,7 +27,7 @@ PUBLISHED: Final = {
 IMAGES: Final = {
     "kafka": r"apache/kafka:4\.3\.1",
     "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v1\.4\.2",
-    "postgresql": r"postgres:17",
+    "postgresql": r"postgres:18",
     "grafana": r"grafana/grafana:12\.4\.\d+",
 }
 # By network, who is on it: who needs nothing of another service shares no network with it.

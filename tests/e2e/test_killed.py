@@ -14,7 +14,7 @@ def kill(container: str) -> None:
     """Kill its main process as the kernel does when memory runs out; after a `docker kill` it would stay down."""
     pid = docker("inspect", "--format", "{{.State.Pid}}", container)
     privilege = ["--pid=host", "--user=root", "--cap-drop=ALL", "--cap-add=KILL"]
-    docker("run", "--rm", *privilege, "--entrypoint=bash", "postgres:17", "-c", f"kill -KILL {pid}")
+    docker("run", "--rm", *privilege, "--entrypoint=bash", "postgres:18", "-c", f"kill -KILL {pid}")
 
 
 @pytest.mark.parametrize("service", PIPELINE)
