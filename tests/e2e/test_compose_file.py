@@ -24,11 +24,12 @@ PUBLISHED: Final = {
     "postgresql": ("127.0.0.1", "5434", 5432),
     "grafana": ("127.0.0.1", "3000", 3000),
 }
+# Which versions: docs/platforms.md, held by tests/unit/test_versions.py.
 IMAGES: Final = {
-    "kafka": r"apache/kafka:4\.3\.1",
-    "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v1\.4\.2",
-    "postgresql": r"postgres:18",
-    "grafana": r"grafana/grafana:12\.4\.\d+",
+    "kafka": r"apache/kafka:\d+\.\d+\.\d+",
+    "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v\d+\.\d+\.\d+",
+    "postgresql": r"postgres:\d+",
+    "grafana": r"grafana/grafana:\d+\.\d+\.\d+",
 }
 # By network, who is on it: who needs nothing of another service shares no network with it.
 NETWORKS: Final = {

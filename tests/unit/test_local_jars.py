@@ -156,5 +156,7 @@ def test_pins_are_complete() -> None:
     pins = jars.read_pins()
 
     assert all(len(digest) == 64 for digest in pins.values())
-    assert {"org.apache.kafka:kafka_2.13:4.3.1", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4"} < pins.keys()
+    assert {"org.apache.kafka:kafka_2.13", "org.apache.logging.log4j:log4j-slf4j-impl"} < {
+        coordinate.rpartition(":")[0] for coordinate in pins
+    }
     assert len({jars.file_name(coordinate) for coordinate in pins}) == len(pins)
