@@ -64,11 +64,12 @@ def consume(config: Path) -> int:
         settings = service.settings
         old_rows = OldRows(settings.consumer.retention_days)
         worker = Worker(
-            lambda before_revoke: KafkaSource(settings, before_revoke),
+            lambda before_revoke: KafkaSource(settings, before_revoke, service.events),
             [PostgresStore(settings, service.credentials, old_rows.add) for _ in range(settings.consumer.connections)],
             Decode(contract_of(settings.event), timedelta(seconds=settings.consumer.max_future_s)),
-            service.health,
-            service.lag,
+            health=service.health,
+            lag=service.lag,
+            events=service.events,
         )
         runtime.prepare_for_batches()
         worker.run(service.stop)

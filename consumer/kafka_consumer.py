@@ -29,6 +29,7 @@ from consumer.reading import Hole, Reading, set_aside_large
 from consumer.unreadable import UnreadableBatches
 from store.batch import Slice
 from store.errors import RecordReplacedError
+from store.events import Events
 from store.position import Evidence, Position
 
 REJOIN_S: Final = 15.0  # longer than a group takes to assign partitions
@@ -41,9 +42,11 @@ class KafkaSource:
     Args:
         settings: Addresses, topic, group and options.
         before_revoke: Called before partitions are revoked. It may wait, in bounded time, for writes in flight.
+        events: Gets rebalances.
     """
 
-    def __init__(self, settings: Settings, before_revoke: Callable[[], object]) -> None:
+    def __init__(self, settings: Settings, before_revoke: Callable[[], object], events: Events) -> None:
+        self._pipeline_events = events
         self._kafka = settings.kafka
         self._topic = settings.kafka.topic
         self._before_revoke = before_revoke
@@ -169,7 +172,7 @@ class KafkaSource:
             self.unstarted.add(one.partition)
         if partitions:
             self._without_partitions_since = math.inf
-        REBALANCES.labels("assigned").inc(len(partitions))
+        self._note_rebalance("assigned", partitions)
 
     def _revoked(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._before_revoke()
@@ -182,7 +185,13 @@ class KafkaSource:
         self._consumer.incremental_unassign(partitions)
         if not (self._positions or self.unstarted):
             self._without_partitions_since = min(self._without_partitions_since, time.monotonic())
-        REBALANCES.labels("revoked").inc(len(partitions))
+        self._note_rebalance("revoked", partitions)
+
+    def _note_rebalance(self, what: str, partitions: list[TopicPartition]) -> None:
+        REBALANCES.labels(what).inc(len(partitions))
+        if partitions:
+            numbers = ", ".join(map(str, sorted(one.partition for one in partitions)))
+            self._pipeline_events.add("rebalance", f"{what} {self._topic}[{numbers}]")
 
     def _check_group(self) -> None:
         """

@@ -26,6 +26,7 @@ from consumer.report import StoredReport
 from consumer.writers import Write, Writers
 from store.batch import Batch, Slice
 from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.events import Events
 from store.lag import Lag
 from store.metrics import FENCED
 from store.outage import Outage
@@ -51,21 +52,25 @@ class Worker:
         decode: Validates payloads.
         health: Gets notes of progress.
         lag: Gets what is known of the lag.
+        events: Gets outages and fenced batches.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - both ends of the loop, and what gets notes; the latter by keyword
         self,
         open_source: Callable[[Callable[[], object]], Source],
         stores: Sequence[Store],
         decode: Decode,
+        *,
         health: Health,
         lag: Lag,
+        events: Events,
     ) -> None:
         self._open_source = open_source
         self._decode = decode
         self._health = health
         self._report = StoredReport(lag)
-        self._kafka, self._postgresql = Outage("kafka"), Outage("postgresql")
+        self._kafka, self._postgresql = Outage("kafka", events), Outage("postgresql", events)
+        self._events = events
         self._writers = Writers(stores)
         self._write_failed = False
         self._has_worked = False
@@ -245,6 +250,7 @@ class Worker:
             case StaleOwnerError() as error:
                 source.forget_positions()
                 FENCED.inc()
+                self._events.add("fenced", error.message)
                 structlog.get_logger().info("stale batch dropped", **error.fields)
             case OutageError() | ConfigError() as error:
                 source.forget_positions()

@@ -10,12 +10,12 @@ CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
         'alarm_people', 'alarm_positions', 'alarm_turn', 'alarms',
         'heartbeat_migrations', 'heartbeats', 'heartbeats_by_hand_id', 'heartbeats_fleet', 'heartbeats_horizon',
         'heartbeats_outdated', 'heartbeats_per_customer', 'heartbeats_per_minute', 'heartbeats_touched',
-        'kafka_ledger', 'kafka_log_ends', 'kafka_topics', 'maintenance_turn', 'patient_heartbeats', 'rejected_heartbeats',
-        'rejected_turn', 'retention_floor', 'schema_turn',
+        'kafka_ledger', 'kafka_log_ends', 'kafka_topics', 'maintenance_turn', 'patient_heartbeats', 'pipeline_events',
+        'rejected_heartbeats', 'rejected_turn', 'retention_floor', 'schema_turn',
         -- Functions
-        'alarm_turn', 'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_heartbeats_day',
-        'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history', 'fleet_width',
-        'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make', 'kafka_lag',
+        'alarm_turn', 'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_events',
+        'drop_heartbeats_day', 'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history',
+        'fleet_width', 'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make', 'kafka_lag',
         'kafka_place', 'kafka_place_id', 'look_for_alarms', 'maintenance_turn', 'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes',
         'refresh_rollups', 'rejected_turn', 'release_rejected', 'retention_limit', 'sum_up_fleet'
     ]::name[];

@@ -89,6 +89,8 @@ BEGIN
     WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition;
     INSERT INTO heartbeats_horizon (dropped_before) VALUES (next_moment)
     ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    INSERT INTO pipeline_events (kind, source, detail) VALUES ('partition_dropped', 'database', format(
+        'heartbeats of %s: %s rows', day, (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number)));
     RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
 END
 $$;
@@ -202,6 +204,31 @@ END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_rollups FROM PUBLIC;
 COMMENT ON FUNCTION drop_rollups IS 'Drops old rollups, alarms that ended and people without heartbeats since; NULL while another session holds the lock of maintenance';
+
+-- Keeps the newest 1,000 of each kind: a kind that repeats fast must neither fill the disk nor push out the others.
+CREATE OR REPLACE FUNCTION drop_events(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+DECLARE
+    before timestamptz := CASE WHEN keep_days IS NOT NULL THEN retention_limit('rollup_retention_days', keep_days) END;
+    dropped bigint;
+BEGIN
+    IF NOT maintenance_turn() THEN
+        RETURN NULL;
+    END IF;
+    WITH gone AS (
+        DELETE FROM pipeline_events WHERE id IN (
+            SELECT id FROM (SELECT id, noted_at, row_number() OVER (PARTITION BY kind ORDER BY noted_at DESC, id) AS nth
+                            FROM pipeline_events) AS numbered
+            WHERE nth > 1000 OR noted_at < before LIMIT most)
+        RETURNING 1
+    )
+    SELECT count(*) INTO dropped FROM gone;
+    RETURN dropped;
+END
+$$;
+REVOKE EXECUTE ON FUNCTION drop_events FROM PUBLIC;
+COMMENT ON FUNCTION drop_events IS 'Drops old events, and all but the newest 1,000 of each kind; keep_days is NULL if their age does not matter. NULL while another session holds the lock of maintenance';
 
 CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT

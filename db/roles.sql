@@ -102,9 +102,11 @@ GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_leng
 GRANT SELECT ON retention_floor TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger, kafka_log_ends TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
+-- Not noted_at, for the same reason as rejected_at.
+GRANT INSERT (id, started_at, ended_at, kind, source, detail) ON pipeline_events TO :"consumer";
 GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenance_turn, refresh_rollups,
     heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
-    drop_rollups, look_for_alarms, rejected_turn, release_rejected TO :"consumer";
+    drop_rollups, drop_events, look_for_alarms, rejected_turn, release_rejected TO :"consumer";
 
 -- The reader, for Grafana, which runs any SQL that a person types. Such a person can change the role's settings, also
 -- permanently with ALTER ROLE: so this sets them again. They only guard against mistakes. Real limits, which only a

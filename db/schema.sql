@@ -94,6 +94,21 @@ CREATE TABLE kafka_log_ends (
     PRIMARY KEY (generation, partition)
 ) WITH (fillfactor = 40, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
+-- Events of the pipeline -----------------------------------------------------------------------------------------
+
+-- The writer makes the id: if the outcome of its COMMIT is unknown, it inserts the same id again. The checks
+-- of lengths and drop_events() bound the table. noted_at is the database's time: no role can make its rows the newest.
+CREATE TABLE pipeline_events (
+    id         uuid        PRIMARY KEY DEFAULT gen_random_uuid(),
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    ended_at   timestamptz CHECK (ended_at >= started_at),
+    kind       text        NOT NULL CHECK (kind IN ('started', 'stopped', 'rebalance', 'fenced', 'outage',
+                                                    'maintenance_failed', 'schema_upgraded', 'partition_dropped')),
+    source     text        NOT NULL CHECK (char_length(source) <= 100),
+    detail     text        CHECK (char_length(detail) <= 500),
+    noted_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
 -- Rollups --------------------------------------------------------------------------------------------------------
 
 -- Each transaction that stores heartbeats notes here which minutes it touched. It only inserts, so it waits for no
@@ -279,6 +294,12 @@ COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that r
 COMMENT ON TABLE kafka_log_ends IS 'How far Kafka''s logs reach, noted by the consumers every few seconds';
 COMMENT ON COLUMN kafka_log_ends.log_end IS 'The offset of the next record in Kafka';
 COMMENT ON COLUMN kafka_log_ends.newest_stored_at IS 'Time of the newest record that this consumer stored, by the broker''s clock; NULL: none yet';
+COMMENT ON TABLE pipeline_events IS 'What happened to the pipeline, for dashboards and alert rules';
+COMMENT ON COLUMN pipeline_events.started_at IS 'By the database''s clock, as all times of this table';
+COMMENT ON COLUMN pipeline_events.ended_at IS 'The end of an outage; NULL for an event without a duration';
+COMMENT ON COLUMN pipeline_events.kind IS 'outage: Kafka or PostgreSQL was away, written after it has ended; fenced: a batch was dropped because another consumer had stored it';
+COMMENT ON COLUMN pipeline_events.source IS 'Service and host, e.g. consumer 3f2a; or database';
+COMMENT ON COLUMN pipeline_events.noted_at IS 'When the row was written; retention counts from here';
 COMMENT ON TABLE heartbeats_touched IS 'Notes of minutes whose heartbeats changed; refresh_rollups() collects them';
 COMMENT ON COLUMN heartbeats_touched.minutes IS 'Bit n stands for the minute n minutes after "minute"; 1 is that minute alone';
 COMMENT ON TABLE heartbeats_outdated IS 'Minutes whose rollups are older than their heartbeats; refresh_rollups() sums them up';

@@ -32,7 +32,7 @@ def store(config: Path) -> int:
             structlog.get_logger().info("spark ready", version=session.version, ui=session.sparkContext.uiWebUrl)
             return session
 
-        Engine(service.settings, service.credentials, start_spark, service.health, service.lag).run(service.stop)
+        Engine(service, start_spark).run(service.stop)
     return 0
 
 

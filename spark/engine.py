@@ -10,19 +10,17 @@ from pyspark.sql import SparkSession
 
 from common.errors import ConfigError, NoLeaderError, OutageError, RefusedError, TopicReplacedError
 from common.runtime import StopFlag
-from common.settings import Credentials, Settings
-from common.telemetry import Health
 from common.topic_log import TopicLog
 from spark.report import MicroBatchReport
 from spark.stream import Stream
 from spark.task import Job
 from store.errors import LogEndsEarlyError, RecordReplacedError, StaleOwnerError
 from store.kafka_probe import find_replaced
-from store.lag import Lag
 from store.metrics import FENCED
 from store.old_rows import OldRows
 from store.outage import Outage
 from store.postgres import PostgresStore
+from store.service import Storing
 
 LOOK_S: Final = 1.0
 DRAIN_S: Final = 30.0  # a stop waits this long for the running micro-batch; compose's stop_grace_period is longer
@@ -35,31 +33,22 @@ class Engine:
     Stores records until it is stopped.
 
     Args:
-        settings: Addresses and options.
-        credentials: The login at PostgreSQL.
+        service: Settings, the login at PostgreSQL, and what gets notes of progress, lag and events.
         open_session: Starts Spark; called once, after Kafka and PostgreSQL have answered.
-        health: Gets notes of progress.
-        lag: Gets what is known of the lag.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        credentials: Credentials,
-        open_session: Callable[[], SparkSession],
-        health: Health,
-        lag: Lag,
-    ) -> None:
-        self._settings = settings
-        self._credentials = credentials
+    def __init__(self, service: Storing, open_session: Callable[[], SparkSession]) -> None:
+        self._settings = settings = service.settings
+        self._credentials = credentials = service.credentials
         self._open_session = open_session
         self._session: SparkSession | None = None
-        self._health = health
+        self._health = service.health
         self._log = TopicLog(settings)
         self._store = PostgresStore(settings, credentials)
         old_rows = OldRows(settings.consumer.retention_days)
-        self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows, lag)
-        self._outage = Outage("spark")
+        self._report = MicroBatchReport(settings.spark.trigger_s, self._stored, old_rows, service.lag)
+        self._outage = Outage("spark", service.events)
+        self._events = service.events
         self._has_worked = False  # after that, mistakes are retried, as in the consumer's worker
 
     def run(self, stop: StopFlag) -> None:
@@ -75,6 +64,7 @@ class Engine:
                     self._run_stream(stop)
                 except StaleOwnerError as error:
                     FENCED.inc()
+                    self._events.add("fenced", error.message)
                     structlog.get_logger().info("stale batch dropped", **error.fields)
                     stop.wait(OVERTAKEN_S)
                 except TopicReplacedError as error:

@@ -8,6 +8,7 @@ its clock decides what is old. A step waits at most 0.2 s for a lock that blocks
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
@@ -16,11 +17,12 @@ import structlog
 from psycopg import Connection
 from psycopg import errors as pg
 
-from common.errors import OutageError
+from common.errors import ConfigError, OutageError
 from common.settings import Credentials, Settings
 from contracts.load import contract_of
 from store import alarms
 from store.clocks import Clocks
+from store.events import WRITE_EVERY_S, Events, write_events
 from store.lag import NOTE_EVERY_S, Lag, note_log_ends
 from store.session import Session
 from store.steps import LONGEST_S, LOOK_EVERY_S, Done, Step, run_due
@@ -48,6 +50,8 @@ DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
 DROP_STRAYS: Final = "SELECT drop_strays(%s, %s)"
 DROP_REJECTED: Final = "SELECT drop_rejected(%s, %s)"
 DROP_ROLLUPS: Final = "SELECT drop_rollups(%s, %s)"
+DROP_EVENTS: Final = "SELECT drop_events(%s, %s)"
+BOUND_EVENTS: Final = "SELECT drop_events(NULL, %s)"
 BOUND_REJECTED: Final = "SELECT bound_rejected(%s, %s)"
 
 
@@ -59,10 +63,13 @@ class Maintenance:
         settings: The retention.
         credentials: The login.
         lag: What this process knows of the lag; it is written to the database.
+        events: Events of the pipeline, which are written to the database.
         clocks: Compares this machine's clock with the database's.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials, lag: Lag, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, settings: Settings, credentials: Credentials, lag: Lag, events: Events, clocks: Clocks | None = None
+    ) -> None:
         consumer = settings.consumer
         self._clocks = clocks or Clocks()
         self._asked_days = {
@@ -71,7 +78,9 @@ class Maintenance:
             "rollup_retention_days": consumer.rollup_retention_days,
         }  # 0: for ever
         self._keep_days = dict(self._asked_days)  # not less than the database's floor
-        self._session = Session(settings, credentials, "heartbeat-maintenance", LIMITS)
+        self._events = events
+        self._open_session = partial(Session, settings, credentials, "heartbeat-maintenance", LIMITS)
+        self._session = self._open_session()
         self._log = structlog.get_logger()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="maintenance", daemon=True)
@@ -87,12 +96,15 @@ class Maintenance:
         ]
         of_all_events = [
             Step("old_quarantine", every, partial(old, "quarantine", DROP_REJECTED, "rejected_retention_days")),
+            Step("old_events", every, partial(old, "events", DROP_EVENTS, "rollup_retention_days")),
+            Step("events_bound", every, lambda: self._repeat("bound the events", BOUND_EVENTS, ROWS_AT_ONCE)[1]),
             Step("quarantine_bytes", every, partial(self.bound_quarantine, consumer.rejected_max_bytes)),
         ]
         self.steps = [
             Step("clock", every, self._compare_clocks),
             Step("floor", every, self._read_floor),
             Step("log_ends", NOTE_EVERY_S, partial(note_log_ends, self._session, lag)),
+            Step("events", WRITE_EVERY_S, partial(write_events, self._session, events)),
             *(of_heartbeats if contract_of(settings.event).maintained else []),
             *of_all_events,
         ]
@@ -102,16 +114,20 @@ class Maintenance:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop within about a second; a longer step is rolled back with its session."""
+        """Stop within about two seconds; a longer step is rolled back with its session."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(1)
+        # By a session of its own: the other one may be in a long step.
+        last = threading.Thread(target=self._write_last_events, name="events", daemon=True)
+        last.start()
+        for thread in (self._thread, last):
+            if thread.is_alive():
+                thread.join(1)
         if not self._thread.is_alive():
             self._session.close()
 
     def run_due(self) -> None:
         """Run the steps that are due. No step waits for long, and none stops another."""
-        run_due(self._connection, self.steps, self._stop)
+        run_due(self._connection, self.steps, self._stop, partial(self._events.add, "maintenance_failed"))
 
     def refresh_rollups(self) -> Done:
         """Sum up minutes whose heartbeats changed."""
@@ -172,6 +188,12 @@ class Maintenance:
         if rows:
             self._log.warning("oldest quarantined messages dropped", rows=rows, rejected_max_bytes=max_bytes)
         return done
+
+    def _write_last_events(self) -> None:
+        session = self._open_session()
+        with suppress(OutageError, ConfigError):  # at a service's end, its last line counts what was not written
+            write_events(session, self._events)
+        session.close()
 
     def _run(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):

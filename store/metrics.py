@@ -15,6 +15,9 @@ LAG_SECONDS = Gauge(
 )
 FENCED = Counter("heartbeat_consumer_fenced_total", "Batches dropped because another consumer had stored them.")
 RETRIES = Counter("heartbeat_consumer_retries_total", "Batches retried because a server was away.", ["server"])
+EVENTS_DROPPED = Counter(
+    "heartbeat_consumer_events_dropped_total", "Events of the pipeline that were dropped before they were written."
+)
 MAINTENANCE_FAILURES = Counter(
     "heartbeat_consumer_maintenance_failures_total", "Failed steps of maintenance.", ["step"]
 )

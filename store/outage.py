@@ -7,6 +7,7 @@ from typing import Final
 import structlog
 
 from common.errors import HeartbeatError
+from store.events import Events
 from store.metrics import RETRIES
 
 REPEAT_S: Final = 10.0
@@ -20,10 +21,13 @@ class Outage:
 
     Args:
         server: Its name in the log and in the metric `heartbeat_consumer_retries_total`.
+        events: Gets each outage after it has ended.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, events: Events) -> None:
         self._server = server
+        self._events = events
+        self._cause = ""
         self._error: HeartbeatError | None = None
         self._began = self._told = 0.0
         self._retry_at = 0.0
@@ -50,7 +54,7 @@ class Outage:
         self._retry_at = now + self._retry_s * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
         self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
         if self._error is None:
-            self._began = now
+            self._began, self._cause = now, error.message
         elif self._error.message == error.message and now - self._told < REPEAT_S:
             return
         self._error, self._told = error, now
@@ -63,4 +67,5 @@ class Outage:
         if self._error is not None:
             after_s = round(time.monotonic() - self._began, 1)
             structlog.get_logger().info("recovered", server=self._server, after_s=after_s)
+            self._events.add("outage", f"{self._server}: {self._cause}", began_s=self._began)
             self._error = None

@@ -9,10 +9,12 @@ import structlog
 
 from common import runtime
 from common.development import is_exposed
+from common.errors import HeartbeatError
 from common.settings import Credentials, Settings, load, load_credentials
 from common.telemetry import Health
 from common.topic import ensure_topic
 from contracts.load import contract_of
+from store.events import Events
 from store.lag import Lag
 from store.maintenance import Maintenance
 
@@ -26,6 +28,7 @@ class Storing:
     stop: runtime.StopFlag
     health: Health
     lag: Lag
+    events: Events
 
 
 @contextmanager
@@ -52,12 +55,21 @@ def storing(service: str, config: Path) -> Iterator[Storing]:
             host=settings.postgresql.host,
             hint="It is in the committed .env, where all can read it. Set another one (docs/production.md, Secrets).",
         )
+    events = Events(service)
+    events.add("started")
     ensure_topic(settings.kafka, stop)
     lag = Lag()
-    maintenance = Maintenance(settings, credentials, lag)
+    maintenance = Maintenance(settings, credentials, lag, events)
     maintenance.start()
+    end: str | None = "by an unexpected error"
     try:
-        yield Storing(settings, credentials, stop, health, lag)
+        yield Storing(settings, credentials, stop, health, lag, events)
+        end = None
+    except HeartbeatError as error:
+        end = error.message
+        raise
     finally:
+        events.add("stopped", end)
         maintenance.stop()
-    say("service stopped")
+    unwritten = len(events.waiting)
+    say("service stopped", **({"unwritten_events": unwritten} if unwritten else {}))

@@ -56,7 +56,9 @@ class Step:
         return True
 
 
-def run_due(gate: Step, steps: Sequence[Step], stop: threading.Event) -> None:
+def run_due(
+    gate: Step, steps: Sequence[Step], stop: threading.Event, note_failure: Callable[[str], None] = lambda _: None
+) -> None:
     """
     Run every step that is due, in order.
 
@@ -64,6 +66,7 @@ def run_due(gate: Step, steps: Sequence[Step], stop: threading.Event) -> None:
         gate: Runs before each step. While it fails, no step runs.
         steps: Independent of each other.
         stop: Ends the round early.
+        note_failure: Gets the step and the cause of each new failure. One that the gate shares is an outage.
     """
     now = time.monotonic()
     if gate.failure is not None and gate.due > now:
@@ -71,4 +74,6 @@ def run_due(gate: Step, steps: Sequence[Step], stop: threading.Event) -> None:
     for step in [step for step in steps if step.due <= now]:
         if stop.is_set() or not gate.attempt():
             return
-        step.attempt()
+        before = step.failure
+        if not step.attempt() and step.failure != before and gate.attempt():
+            note_failure(f"{step.name}: {step.failure}")

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from common.settings import Consumer, Credentials, PostgreSQL, Settings
 from store.clocks import Clocks
+from store.events import Events
 from store.lag import Lag
 from store.maintenance import Maintenance
 from store.postgres import PostgresStore
@@ -40,11 +41,16 @@ def open_maintenance(
     role: tuple[str, str] | None = None,
     clocks: Clocks | None = None,
     lag: Lag | None = None,
+    events: Events | None = None,
     **consumer: int,
 ) -> Maintenance:
     """Make the maintenance without its thread: each step is called by the test. `role` is a name and its password."""
     return Maintenance(
-        settings_on(database, Consumer(**consumer)), credentials_for(database, role), lag or Lag(), clocks
+        settings_on(database, Consumer(**consumer)),
+        credentials_for(database, role),
+        lag or Lag(),
+        events or Events("consumer"),
+        clocks,
     )
 
 

@@ -7,5 +7,9 @@ SELECT to_regclass('heartbeats') IS NOT NULL
 \if :wanted
     \ir :migration
     INSERT INTO heartbeat_migrations VALUES (left(:'migration', 4)::integer, :'migration');
+    SELECT to_regclass('pipeline_events') IS NOT NULL AS noted \gset
+    \if :noted
+        INSERT INTO pipeline_events (kind, source, detail) VALUES ('schema_upgraded', 'database', :'migration');
+    \endif
 \endif
 COMMIT;

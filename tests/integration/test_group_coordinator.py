@@ -18,6 +18,7 @@ from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker, leave_group
 from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
+from store.events import Events
 from store.lag import Lag
 from store.postgres import PostgresStore
 from store.validation import Decode
@@ -46,13 +47,14 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
         until.enter_context(first)
         topic.create(1)
         sent = topic.send_heartbeats(10)
-        health = telemetry.Health()
+        health, events = telemetry.Health(), Events("consumer")
         worker = Worker(
-            lambda before_revoke: KafkaSource(settings_for(topic), before_revoke),
+            lambda before_revoke: KafkaSource(settings_for(topic), before_revoke, events),
             [open_store(PostgresStore, database)],
             Decode(HEARTBEATS, timedelta(minutes=5)),
-            health,
-            Lag(),
+            health=health,
+            lag=Lag(),
+            events=events,
         )
         running = until.enter_context(ThreadPoolExecutor(1)).submit(worker.run, stop)
         until.callback(stop.set)
@@ -84,7 +86,7 @@ def test_spare_consumer_is_quiet(topic: Topic, monkeypatch: pytest.MonkeyPatch) 
     topic.create(1)
     topic.ends(1)
     with contextlib.ExitStack() as closing, capture_logs() as lines:
-        owner, spare = (KafkaSource(settings_for(topic), lambda: None) for _ in range(2))
+        owner, spare = (KafkaSource(settings_for(topic), lambda: None, Events("consumer")) for _ in range(2))
         for source in (owner, spare):
             closing.callback(leave_group, source)
             source.subscribe()

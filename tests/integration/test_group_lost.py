@@ -12,6 +12,7 @@ from consumer.errors import MembershipLostError
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import leave_group
 from local.waiting import wait_until
+from store.events import Events
 from tests.pipeline import Topic
 
 pytestmark = pytest.mark.integration
@@ -22,7 +23,9 @@ def source(topic: Topic) -> Iterator[KafkaSource]:
     topic.create(partitions=2)
     topic.ends(2)
     address = Kafka(bootstrap_servers=topic.server.bootstrap_servers, topic=topic.name, group_id=topic.name)
-    made = KafkaSource(Settings().model_copy(update={"kafka": address, "consumer": Consumer()}), lambda: None)
+    made = KafkaSource(
+        Settings().model_copy(update={"kafka": address, "consumer": Consumer()}), lambda: None, Events("consumer")
+    )
     yield made
     leave_group(made)
 

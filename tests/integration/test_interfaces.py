@@ -9,6 +9,7 @@ from consumer.interfaces import Source
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import leave_group
 from local.waiting import wait_until
+from store.events import Events
 from store.postgres import PostgresStore
 from tests.memory import RecordId
 from tests.pipeline import Database, Topic
@@ -36,7 +37,7 @@ class KafkaLog:
         self._topic.send(((None, GOOD) for _ in range(messages)), partition=partition)
 
     def open(self) -> KafkaSource:
-        self.opened.append(KafkaSource(self._settings, lambda: None))
+        self.opened.append(KafkaSource(self._settings, lambda: None, Events("consumer")))
         self.opened[-1].subscribe()
         return self.opened[-1]
 

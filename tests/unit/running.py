@@ -10,6 +10,7 @@ from common.telemetry import Health
 from consumer.worker import Worker
 from contracts.heartbeats import HEARTBEATS
 from local.waiting import wait_until
+from store.events import Events
 from store.lag import Lag
 from store.validation import Decode
 from tests.memory import MemorySource, MemoryStore, MemoryTopic
@@ -113,6 +114,7 @@ class Running:
         self.sources: list[MemorySource] = []
         self.prepare: Callable[[MemorySource], object] = lambda _source: None
         self.health = CountingHealth()
+        self.events = Events("consumer")
         self._topics = topics
         self.stop = SeenStop()
         self._error: BaseException | None = None
@@ -168,6 +170,7 @@ class Running:
 
     def _run(self) -> None:
         try:
-            Worker(self._open, self._stores, Decode(HEARTBEATS, MAX_FUTURE), self.health, Lag()).run(self.stop)
+            decode = Decode(HEARTBEATS, MAX_FUTURE)
+            Worker(self._open, self._stores, decode, health=self.health, lag=Lag(), events=self.events).run(self.stop)
         except BaseException as error:  # noqa: BLE001 - handed over to the test's thread, whatever it is
             self._error = error

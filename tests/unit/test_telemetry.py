@@ -25,7 +25,8 @@ HOST: Final = "127.0.0.1"
 STORING: Final = {
     "heartbeat_consumer_stored_total", "heartbeat_consumer_rejected_total", "heartbeat_consumer_lag_records",
     "heartbeat_consumer_lag_seconds", "heartbeat_consumer_fenced_total", "heartbeat_consumer_retries_total",
-    "heartbeat_consumer_duplicates_total", "heartbeat_consumer_maintenance_failures_total",
+    "heartbeat_consumer_duplicates_total", "heartbeat_consumer_events_dropped_total",
+    "heartbeat_consumer_maintenance_failures_total",
     "heartbeat_consumer_maintenance_last_success_timestamp_seconds",
 }  # fmt: skip
 NAMES: Final = {
