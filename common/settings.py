@@ -99,7 +99,7 @@ class Consumer(Section):
     retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
     rejected_max_bytes: Annotated[int, Field(ge=0, le=2**60), AfterValidator(_none_or_enough)] = 10 * 1024**3  # 0: any
-    rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # and of alarms; 0: for ever
+    rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # and of alarms and events; 0: for ever
     alarm_silent_s: Annotated[float, Field(ge=0, le=3600)] = 15.0  # without a heartbeat; 0: no such alarms
     alarm_outside_s: Annotated[float, Field(ge=0, le=86400)] = 60.0  # outside one's usual range; 0: no such alarms
     alarm_outside_bpm: Annotated[float, Field(ge=1, le=300)] = 20.0  # away from one's usual rate, at least

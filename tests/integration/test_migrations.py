@@ -120,6 +120,17 @@ def test_several_sessions_apply_the_schema_at_once(schema: Path | None, empty: E
     assert catalog(one) ^ catalog(database) == set()
 
 
+def test_migration_and_its_event_are_one_transaction(empty: Empty, database: Database) -> None:
+    """Those before the table of events leave none, and neither does a new database nor a second run."""
+    events = "SELECT kind, source, detail FROM pipeline_events ORDER BY detail"
+    old = of_version(OLD_SCHEMAS[-1], empty)
+    for _ in range(2):
+        apply_schema(old.server, old.name)
+
+    assert old.query(events) == [("schema_upgraded", "database", name) for name in MIGRATIONS if name >= "0014"]
+    assert database.query(events) == []
+
+
 def test_new_database_has_had_all_migrations(database: Database) -> None:
     """They are numbered without a gap: the list in all.sql names every file of the folder."""
     assert database.query("SELECT number, name FROM heartbeat_migrations ORDER BY number") == [

@@ -1,4 +1,8 @@
-"""What deletes: by the database's clock alone, and never what is younger than the owner's floor."""
+"""
+What deletes: by the database's clock alone, and never what is younger than the owner's floor.
+
+More than 250 lines: one list of statements that a stolen role may try.
+"""
 
 import time
 from collections.abc import Iterator
@@ -26,6 +30,8 @@ SELECT kafka_place_id(1, 0, n), 'CUST-' || n, now() - n * interval '1 day', 70 F
 INSERT INTO rejected_heartbeats
 SELECT kafka_place_id(1, 1, n), 'heartbeats', 1, n, NULL, 'x', 1, 'not_json', now() - n * interval '1 day', now()
 FROM generate_series(0, 9) AS n;
+INSERT INTO pipeline_events (kind, source, noted_at)
+SELECT 'outage', 'consumer x', now() - n * interval '1 day' FROM generate_series(0, 9) AS n;
 INSERT INTO kafka_topics VALUES (1, 'id', 'heartbeats');
 INSERT INTO kafka_ledger VALUES (1, 0, 0, 10, 10, 0), (1, 1, 0, 10, 0, 10);
 SELECT note_heartbeats('-infinity', 'infinity');
@@ -42,6 +48,7 @@ KEPT = {
     "minutes": DAYS.format(table="heartbeats_per_minute", column="minute"),
     "fleet": DAYS.format(table="heartbeats_fleet", column="bucket"),
     "customers": DAYS.format(table="heartbeats_per_customer", column="bucket"),
+    "events": DAYS.format(table="pipeline_events", column="noted_at"),
 }
 TODAY = "(now() AT TIME ZONE 'UTC')::date"
 
@@ -81,6 +88,9 @@ REFUSED = [
     "INSERT INTO heartbeats_horizon VALUES (true, 'infinity')", "DELETE FROM heartbeats_outdated",
     "UPDATE retention_floor SET rejected_max_bytes = 67108864",
     "SELECT release_rejected(array_agg(id), 'rejected_heartbeats') FROM rejected_heartbeats",
+    "DELETE FROM pipeline_events", "UPDATE pipeline_events SET kind = 'stopped'", "TRUNCATE pipeline_events",
+    "SELECT drop_events(0)",
+    "INSERT INTO pipeline_events (kind, source, noted_at) VALUES ('outage', 'x', '2999-01-01')",
     "INSERT INTO rejected_heartbeats SELECT 7, 'x', 1, 7, NULL, 'x', 1, 'not_json', '2999-01-01', now()",
 ]  # fmt: skip
 HARMLESS = [
@@ -89,6 +99,7 @@ HARMLESS = [
     "SELECT bound_rejected(1)",
     "INSERT INTO heartbeats_touched VALUES ('infinity', '-infinity', -1), (now(), '-infinity', -1)",
     "SELECT refresh_rollups()",
+    "SELECT drop_events(NULL)",
 ]
 
 
@@ -109,7 +120,13 @@ def test_stolen_role_cannot_erase_recent_data(roles: Roles, subtests: pytest.Sub
 def test_smallest_retention_keeps_today_and_yesterday(roles: Roles) -> None:
     """All that the consumer's role can drop is older than the floor, and the ledger says how much it was."""
     with roles.connect(roles.consumer) as stolen:
-        for statement in ("drop_strays(1)", "drop_rejected(1)", "drop_rollups(1)", f"drop_heartbeats_day({TODAY} - 2)"):
+        for statement in (
+            "drop_strays(1)",
+            "drop_rejected(1)",
+            "drop_rollups(1)",
+            "drop_events(1)",
+            f"drop_heartbeats_day({TODAY} - 2)",
+        ):
             stolen.execute(f"SELECT {statement}".encode())
 
     assert kept(roles.database) == FLOOR
@@ -157,7 +174,7 @@ def test_consumer_drops_by_the_databases_clock_in_its_role(roles: Roles) -> None
     assert [log for log in logs if log["log_level"] == "warning"] == []
     assert kept(roles.database) == {
         "heartbeats": [*range(4)], "quarantine": [*range(6)],
-        "minutes": [*range(5)], "fleet": [*range(5)], "customers": [*range(5)],
+        "minutes": [*range(5)], "fleet": [*range(5)], "customers": [*range(5)], "events": [*range(5)],
     }  # fmt: skip
 
 
