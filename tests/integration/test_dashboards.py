@@ -23,6 +23,12 @@ TIMES = {1184}  # timestamptz
 ODD_CUSTOMERS = ("O'Brien", 'back\\slash "quoted"', "$1 $customer %s {x}", "ünï ☃", "'; DROP TABLE heartbeats; --")
 ODD_PAYLOADS = (b"", bytes(range(256)), b"\xff\xfe\x00", b'{"a": "\\u0000"}', "Zoë ☃".encode(), b"\\" * 300, None)
 
+# The table's own check lists them: a kind that is added there needs an annotation.
+KINDS_OF_EVENTS = """
+SELECT (regexp_matches(pg_get_constraintdef(oid), $$'(\\w+)'::text$$, 'g'))[1]
+FROM pg_constraint WHERE conname = 'pipeline_events_kind_check'
+"""
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 Rows = list[tuple[Any, ...]]
 
@@ -138,6 +144,35 @@ def test_alarms_mark_the_chosen_customers_lines(connection: Connection, view: Vi
     assert [column.name for column in cursor.description or ()] == ["time", "timeend", "text", "tags"]
     assert {text for *_, text, _ in rows} == {f"{customer} high" for customer in view.customers}
     assert {(begins, ends) for begins, ends, *_ in rows} == {(view.start, view.end)}
+
+
+def test_events_of_the_pipeline_mark_its_panels(connection: Connection, view: View) -> None:
+    """Each kind once: an outage as a region also if it began before the view, the others as points."""
+    kinds = connection.execute(KINDS_OF_EVENTS).fetchall()
+    for (kind,) in kinds:
+        ended = view.start + timedelta(seconds=5) if kind == "outage" else None
+        began = view.start - timedelta(seconds=5) if kind == "outage" else view.start
+        for source, moment in (("consumer here", began), ("consumer tomorrow", view.end + timedelta(days=1))):
+            connection.execute(
+                "INSERT INTO pipeline_events (started_at, ended_at, kind, source, detail)"
+                " VALUES (%s, %s, %s, %s, 'why')",
+                [moment, ended and moment + (ended - began), kind, source],
+            )
+
+    shown: Rows = []
+    for annotation in read("pipeline")["annotations"]["list"]:
+        cursor = connection.execute(expand(annotation["target"]["rawSql"], view).encode())
+        shown += cursor.fetchall()
+        assert [column.name for column in cursor.description or ()] == ["time", "timeend", "text", "tags"]
+
+    assert sorted(tag for *_, tag in shown) == sorted(kind for (kind,) in kinds)
+    assert len(shown) == 8
+    for begins, ends, text, kind in shown:
+        assert text == f"consumer here: {kind.replace('_', ' ')}, why"
+        if kind == "outage":
+            assert (begins, ends) == (view.start - timedelta(seconds=5), view.start + timedelta(seconds=5))
+        else:
+            assert (begins, ends) == (view.start, None)
 
 
 def test_every_query_gives_what_its_panel_needs(connection: Connection, view: View, subtests: pytest.Subtests) -> None:
