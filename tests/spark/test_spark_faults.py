@@ -118,6 +118,13 @@ def test_engines_take_turns_in_the_middle_of_a_stream(
 
     assert database.lost_and_surplus(sent) == ([], [])
     assert start("consumer", "verify", "--full").wait() == 0
+    assert database.query(
+        "SELECT split_part(source, ' ', 1), kind FROM pipeline_events WHERE kind IN ('started', 'stopped')"
+        " ORDER BY noted_at"
+    ) == [
+        ("consumer", "started"), ("spark", "started"), ("consumer", "stopped"), ("consumer", "started"),
+        ("spark", "stopped"),
+    ]  # fmt: skip
 
 
 def test_outages_and_a_missing_table_are_waited_out_and_refused_rows_cost_only_themselves(
@@ -132,6 +139,10 @@ def test_outages_and_a_missing_table_are_waited_out_and_refused_rows_cost_only_t
     rows = topic.send_heartbeats(1000)
     wait_until(lambda: database.passed() == topic.ends(), within_s=START_S)
     wait_until(lambda: any(spark.events("recovered")), what="it says that it is over")
+    ended = (
+        "SELECT ended_at > started_at FROM pipeline_events WHERE kind = 'outage' AND detail LIKE 'spark: cannot read%'"
+    )
+    wait_until(lambda: database.query(ended) == [(True,)], what="the outage is an event")
 
     database.query("ALTER TABLE heartbeats RENAME COLUMN heart_rate TO pulse")
     topic.send((row[0].encode(), encode(row)) for row in heartbeats(100, seed=8))
