@@ -62,4 +62,33 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION kafka_lag IS 'What Kafka holds beyond the ledger, in records and as the age of the newest stored one, as of seen_at';
 
+-- Grafana's alert rules share this, so that one fault has one state. A consumer notes the ends of the logs every 5 s: 30 s
+-- without a note mean that none runs, or that it cannot write to PostgreSQL. `behind` begins at the limits of the two rules
+-- about lag. kafka_lag's `seconds` is NULL until a consumer has stored something.
+CREATE OR REPLACE FUNCTION kafka_flow(
+    OUT topic text, OUT table_name text, OUT state text, OUT waiting bigint, OUT behind_s double precision,
+    OUT still_s double precision, OUT silent_s double precision
+) RETURNS SETOF record LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT topic, table_name,
+           CASE WHEN silent_s > 30 THEN 'no consumer'
+                WHEN waiting > 0 AND still_s > 30 THEN 'stuck'
+                WHEN waiting > 50000 OR behind_s > 30 THEN 'behind'
+                WHEN still_s > 30 THEN 'nothing arrives'
+                ELSE 'flowing' END,
+           waiting, behind_s, still_s, silent_s
+    FROM (
+        SELECT topic, current.table_name, coalesce(sum(records), 0)::bigint AS waiting,
+               coalesce(max(seconds), 0) AS behind_s,
+               extract(epoch FROM clock_timestamp() - max(coalesce(updated_at, first_seen_at)))::double precision AS still_s,
+               extract(epoch FROM clock_timestamp() - max(coalesce(seen_at, first_seen_at)))::double precision AS silent_s
+        FROM (SELECT DISTINCT ON (topic) topic, generation, table_name, first_seen_at
+              FROM kafka_topics ORDER BY topic, first_seen_at DESC) AS current
+        LEFT JOIN kafka_ledger USING (generation) LEFT JOIN kafka_lag() USING (topic, partition)
+        GROUP BY topic, current.table_name
+    ) AS measured;
+END;
+COMMENT ON FUNCTION kafka_flow IS
+    'By topic: what the flow from Kafka to PostgreSQL does, and since when the ledger stands still and no consumer wrote';
+
 COMMIT;

@@ -74,6 +74,18 @@ def test_only_who_needs_a_password_has_it() -> None:
     }
 
 
+def test_alerts_go_nowhere_until_an_address_is_set_and_only_grafana_knows_it(services: Resolved) -> None:
+    """Grafana does not start with an empty address; a token in it is nobody else's business."""
+    name, address = "GRAFANA_ALERT_WEBHOOK_URL", "https://example.org/hook?token=pa$word"
+    told = {
+        service: resolved for service, resolved in resolve(**{name: address}).items() if "example.org" in str(resolved)
+    }
+
+    assert services["grafana"]["environment"][name] == "grafana://noop"
+    assert [*told] == ["grafana"]
+    assert told["grafana"]["environment"][name].replace("$$", "$") == address
+
+
 def test_passwords_from_files_are_in_no_environment(tmp_path: Path) -> None:
     """docker-compose.secrets.yml takes each variable away and mounts just the files that a service needs."""
     variables = dict.fromkeys(PASSWORDS, "a placeholder")
@@ -121,7 +133,11 @@ def test_grafana_finds_its_files_and_credentials(services: Resolved) -> None:
     grafana = services["grafana"]
     files = {v["target"]: Path(v["source"]) for v in grafana["volumes"] if v["type"] == "bind"}
     provisioning, dashboards = files["/etc/grafana/provisioning"], files["/var/lib/grafana/dashboards"]
-    sources = str([yaml.safe_load(file.read_bytes()) for file in (provisioning / "datasources").glob("*.yml")])
+    texts = [
+        (provisioning / name).read_text("utf-8")
+        for name in ("datasources/heartbeats.yml", "alerting/contact-point.yml")
+    ]
+    sources = str([yaml.safe_load(text) for text in texts])
     providers = [yaml.safe_load(file.read_bytes()) for file in (provisioning / "dashboards").glob("*.yml")]
     home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
 
