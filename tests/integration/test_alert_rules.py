@@ -214,18 +214,23 @@ def test_rows_without_a_day_fire_only_the_rule_about_them(reader: psycopg.Connec
     assert [*fired(reader)] == ["default-partition"]
 
 
+@pytest.mark.usefixtures("producer")
 def test_maintenance_that_cannot_create_days_is_named(
-    reader: psycopg.Connection, database: Database, consumer: Service
+    reader: psycopg.Connection, database: Database, start: StartService
 ) -> None:
     """An open transaction of another session stops it; rows are stored all the same."""
+    for ahead in range(3, 8):
+        (day,) = database.query("SELECT to_char((now() AT TIME ZONE 'UTC')::date + %s, 'YYYYMMDD')", ahead)[0]
+        database.query(f"DROP TABLE IF EXISTS heartbeats_{day}")
     with database.connect() as other, other.transaction():
-        for ahead in range(3, 8):
-            day = database.query("SELECT to_char((now() AT TIME ZONE 'UTC')::date + %s, 'YYYYMMDD')", ahead)[0][0]
-            database.query(f"DROP TABLE IF EXISTS heartbeats_{day}")
         other.execute("LOCK TABLE ONLY heartbeats IN SHARE UPDATE EXCLUSIVE MODE")
+        start("consumer")
+        wait_until(lambda: database.count() > 60, what="a second of heartbeats")
+        wait_until(lambda: "maintenance-failed" in fired(reader), what="a step that fails")
+        found = fired(reader)
 
-        assert [*fired(reader)] == ["coming-days"]
-    assert consumer.process.poll() is None
+    assert [*found] == ["coming-days", "maintenance-failed"]
+    assert [step for _, step in found["maintenance-failed"]] == ["coming_days"]
 
 
 @pytest.mark.usefixtures("consumer")
@@ -237,6 +242,22 @@ def test_maintenance_that_cannot_refresh_the_rollups_is_named(reader: psycopg.Co
         database.query("UPDATE heartbeats_touched SET noted_at = noted_at - interval '1 h'")
 
         assert [*fired(reader)] == ["rollups-behind"]
+
+
+def test_events_name_server_and_consumer(reader: psycopg.Connection, database: Database, consumer: Service) -> None:
+    """tests/fault/test_pipeline_events.py causes these events. Single and short ones belong to every restart."""
+    event = """INSERT INTO pipeline_events (started_at, ended_at, kind, source, detail)
+               SELECT now() - %s::interval, now() - %s::interval, %s, %s, %s FROM generate_series(1, %s)"""
+    database.query(event, "40 s", "10 s", "outage", "consumer a", "kafka: cannot reach it", 1)
+    database.query(event, "2 h", "1 h", "outage", "consumer a", "kafka: cannot reach it", 1)
+    database.query(event, "1 s", None, "fenced", "consumer a", "cannot advance", 3)
+    database.query(event, "1 h", None, "maintenance_failed", "consumer a", "old_days: cannot drop", 1)
+    assert fired(reader) == QUIET
+    database.query(event, "80 s", "41 s", "outage", "consumer a", "kafka: timed out", 1)
+    database.query(event, "1 s", None, "fenced", "consumer a", "cannot advance", 1)
+
+    assert fired(reader) == {"outages": [("consumer a", "kafka")], "fenced": [("consumer a",)]}
+    assert consumer.process.poll() is None
 
 
 @pytest.mark.usefixtures("consumer")
