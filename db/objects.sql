@@ -16,7 +16,7 @@ CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
         'alarm_turn', 'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_events',
         'drop_heartbeats_day', 'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history',
         'fleet_width', 'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make',
-        'kafka_flow', 'kafka_lag', 'kafka_place', 'kafka_place_id', 'look_for_alarms', 'maintenance_turn',
+        'kafka_flow', 'kafka_lag', 'kafka_place', 'kafka_place_id', 'line_ends', 'look_for_alarms', 'maintenance_turn',
         'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes', 'refresh_rollups', 'rejected_turn',
         'release_rejected', 'retention_limit', 'sum_up_fleet'
     ]::name[];

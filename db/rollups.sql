@@ -164,6 +164,16 @@ CREATE OR REPLACE FUNCTION fleet_width(begins timestamptz, ends timestamptz) RET
     RETURN CASE WHEN ends - begins <= interval '65 min' THEN 10 WHEN ends - begins <= interval '6 h' THEN 60
                 WHEN ends - begins <= interval '50 h' THEN 600 ELSE 3600 END;
 
+-- The moments at which a line ends: `longest` after each moment that no other follows by then. Grafana draws a straight
+-- line from point to point, unless a NULL is between them.
+CREATE OR REPLACE FUNCTION line_ends(moments timestamptz[], longest interval) RETURNS SETOF timestamptz
+    LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT moment + longest
+    FROM (SELECT moment, lead(moment) OVER (ORDER BY moment) AS next FROM unnest(moments) AS moment) AS points
+    WHERE next > moment + longest;
+END;
+
 -- For dashboards: the rollup of this width, and heartbeats itself for minutes that have notes.
 CREATE OR REPLACE FUNCTION fleet_history(begins timestamptz, ends timestamptz) RETURNS SETOF heartbeats_fleet
     LANGUAGE plpgsql STABLE
@@ -176,16 +186,22 @@ BEGIN
         noted := ARRAY(SELECT noted_minutes(begins, ends));  -- an array, so that no plan joins with the notes
     END IF;
     RETURN QUERY
-        SELECT * FROM heartbeats_fleet AS fleet
-        WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '0001-01-01 00:00:00+00') AND bucket <= ends
-          AND date_bin(interval '1 minute', bucket, timestamptz '0001-01-01 00:00:00+00') <> ALL (noted);
-    RETURN QUERY
-        SELECT fresh.* FROM unnest(noted) AS minute,
-             LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
-                                           least(minute + interval '1 minute', ends)) AS fresh;
+        WITH known AS (
+            SELECT * FROM heartbeats_fleet AS fleet
+            WHERE width_s = width AND bucket >= date_bin(make_interval(secs => width), begins, timestamptz '0001-01-01 00:00:00+00') AND bucket <= ends
+              AND date_bin(interval '1 minute', bucket, timestamptz '0001-01-01 00:00:00+00') <> ALL (noted)
+            UNION ALL
+            SELECT fresh.* FROM unnest(noted) AS minute,
+                 LATERAL fleet_from_heartbeats(greatest(minute, date_bin(interval '10 s', begins, timestamptz '0001-01-01 00:00:00+00')),
+                                               least(minute + interval '1 minute', ends)) AS fresh
+        )
+        SELECT * FROM known
+        UNION ALL
+        SELECT width, bucket, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+        FROM line_ends(ARRAY(SELECT bucket FROM known), make_interval(secs => width)) AS bucket;
 END
 $$;
-COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour';
+COMMENT ON FUNCTION fleet_history IS 'The fleet from begins to ends in about 100 to 720 buckets, exact up to the last seconds for ranges up to an hour; NULLs where a gap begins';
 
 -- The same for selected customers. 1: each reading is drawn. The limits are arbitrary numbers of points. Each point is
 -- read from its own page, so they also keep a panel below 0.1 s.
@@ -195,7 +211,8 @@ CREATE OR REPLACE FUNCTION customer_width(begins timestamptz, ends timestamptz, 
                 WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 60 * 10000 THEN 60
                 WHEN cardinality(customers) * extract(epoch FROM ends - begins) <= 600 * 10000 THEN 600 ELSE 3600 END;
 
--- For dashboards: no rows if customer_width() says that each reading is drawn.
+-- For dashboards: only the beginnings of gaps if customer_width() says that each reading is drawn. Between readings, 30 s
+-- are a gap: the panel's spanNulls.
 CREATE OR REPLACE FUNCTION customer_history(
     customers varchar[], begins timestamptz, ends timestamptz,
     OUT bucket timestamptz, OUT customer_id varchar, OUT readings integer, OUT sum_bpm bigint
@@ -205,28 +222,37 @@ AS $$
 #variable_conflict use_column
 DECLARE
     width integer := customer_width(begins, ends, customers);
-    noted timestamptz[];
+    noted timestamptz[] := '{}';
 BEGIN
     IF width = 60 THEN
         noted := ARRAY(SELECT noted_minutes(begins, ends));
-        RETURN QUERY
+    END IF;
+    RETURN QUERY
+        WITH known AS (
+            SELECT "timestamp" AS bucket, customer_id, NULL::integer AS readings, NULL::bigint AS sum_bpm FROM heartbeats
+            WHERE width = 1 AND customer_id = ANY (customers) AND "timestamp" >= begins AND "timestamp" <= ends
+            UNION ALL
             SELECT minute, customer_id, readings, sum_bpm FROM heartbeats_per_minute
-            WHERE customer_id = ANY (customers) AND minute > begins - interval '1 min' AND minute <= ends
-              AND minute <> ALL (noted);
-        RETURN QUERY
+            WHERE width = 60 AND customer_id = ANY (customers) AND minute > begins - interval '1 min' AND minute <= ends
+              AND minute <> ALL (noted)
+            UNION ALL
             SELECT minute, customer_id, fresh.readings, fresh.sum_bpm
             FROM unnest(noted) AS minute,
                  LATERAL (SELECT customer_id, count(*)::integer AS readings, sum(heart_rate) AS sum_bpm FROM heartbeats
                           WHERE customer_id = ANY (customers) AND "timestamp" >= minute
-                            AND "timestamp" < minute + interval '1 min' GROUP BY customer_id) AS fresh;
-    ELSIF width > 60 THEN
-        RETURN QUERY
+                            AND "timestamp" < minute + interval '1 min' GROUP BY customer_id) AS fresh
+            UNION ALL
             SELECT bucket, customer_id, readings, sum_bpm FROM heartbeats_per_customer
-            WHERE width_s = width AND customer_id = ANY (customers)
-              AND bucket > begins - make_interval(secs => width) AND bucket <= ends;
-    END IF;
+            WHERE width > 60 AND width_s = width AND customer_id = ANY (customers)
+              AND bucket > begins - make_interval(secs => width) AND bucket <= ends
+        )
+        SELECT * FROM known WHERE width > 1
+        UNION ALL
+        SELECT gap, customer_id, NULL, NULL
+        FROM (SELECT customer_id, array_agg(bucket) AS buckets FROM known GROUP BY customer_id) AS points,
+             line_ends(buckets, make_interval(secs => CASE WHEN width = 1 THEN 30 ELSE width END)) AS gap;
 END
 $$;
-COMMENT ON FUNCTION customer_history IS 'Rollups of some customers from begins to ends, for ranges too long to draw each reading';
+COMMENT ON FUNCTION customer_history IS 'Rollups of some customers from begins to ends, for ranges too long to draw each reading; NULLs where a gap begins';
 
 COMMIT;

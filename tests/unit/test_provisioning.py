@@ -109,15 +109,84 @@ def test_provisioning_uses_documented_fields_and_no_password(kind: str, schema: 
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
 
 
-def test_the_data_source_is_the_one_that_every_panel_names() -> None:
+def test_the_data_source_is_the_default_of_the_variable_that_every_panel_names() -> None:
     """An unknown one leaves a panel blank without an error; old and new Grafanas read different database fields."""
     (source,) = provisioned("datasources")["datasources"]
     named = [target for path in DASHBOARDS for target in everything_named("datasource", read(path))]
+    variables = [read(path)["templating"]["list"][0] for path in DASHBOARDS]
 
-    assert {tuple(sorted(reference.items())) for reference in named} == {(("type", "postgres"), ("uid", source["uid"]))}
+    assert {tuple(sorted(reference.items())) for reference in named} == {(("type", "postgres"), ("uid", "${source}"))}
+    for variable in variables:
+        assert (variable["type"], variable["name"], variable["query"]) == ("datasource", "source", source["type"])
+        assert variable["current"] == {"text": source["name"], "value": source["uid"]}
     assert source["database"] == source["jsonData"]["database"]
     assert source["url"] == "postgresql:5432"
     assert source["jsonData"]["sslmode"] == "disable"
+
+
+def test_grafanas_dashboards_are_those_of_the_files() -> None:
+    """A Save button that always fails misleads, and a dashboard that an upgrade removed would stay."""
+    (provider,) = provisioned("dashboards")["providers"]
+
+    assert provider["allowUiUpdates"] is False
+    assert {read(path)["editable"] for path in DASHBOARDS} == {False}
+    assert provider["disableDeletion"] is False
+    assert provider["folder"] == "Heartbeat pipeline"
+
+
+def test_grafana_calls_nobody_outside() -> None:
+    """A hospital's network has no way out, and each call waits for its timeout. Source: Grafana's conf/defaults.ini."""
+    compose = yaml.safe_load((GRAFANA.parent / "docker-compose.yml").read_text(encoding="utf-8"))
+    settings = compose["services"]["grafana"]["environment"]
+
+    assert {name for name, value in settings.items() if value == "false"} == {
+        "GF_ANALYTICS_REPORTING_ENABLED", "GF_ANALYTICS_CHECK_FOR_UPDATES", "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES",
+        "GF_NEWS_NEWS_FEED_ENABLED",
+    }  # fmt: skip
+    assert {name for name, value in settings.items() if value == "true"} == {
+        "GF_PLUGINS_PREINSTALL_DISABLED", "GF_PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED", "GF_SECURITY_DISABLE_GRAVATAR",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_panel_without_an_answer_blames_nobody_else(path: Path) -> None:
+    """While the database is down, Grafana shows the text for no rows: "nobody is in alarm" would be wrong."""
+    for panel in read(path)["panels"]:
+        text = panel["fieldConfig"]["defaults"]["noValue"]
+
+        if panel["type"] == "stat":  # its query always has a row: only a failed query has no value
+            nulls = [one for one in panel["fieldConfig"]["defaults"]["mappings"] if one["type"] == "special"]
+            assert text == "no answer from PostgreSQL"
+            assert [null["options"]["match"] for null in nulls] == ["null"]
+        else:
+            assert text.endswith(" (With a red icon: PostgreSQL did not answer.)")
+
+
+def test_the_distributions_axis_shows_only_its_numbers() -> None:
+    """Grafana prints the text for no rows at each tick that it skips, one over the other."""
+    (bars,) = (panel for panel in read(GRAFANA / "dashboards/heartbeats.json")["panels"] if panel["type"] == "barchart")
+    (axis,) = (
+        one for one in bars["fieldConfig"]["overrides"] if one["matcher"]["options"] == bars["options"]["xField"]
+    )
+
+    assert {"id": "noValue", "value": ""} in axis["properties"]
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_no_legend_shows_one_colour_twice(path: Path) -> None:
+    """Lines of one colour cannot be told apart by their legend."""
+    for panel in read(path)["panels"]:
+        if panel["fieldConfig"]["defaults"].get("color", {}).get("mode") != "fixed":
+            continue
+        columns = {name for target in panel["targets"] for name in re.findall(r'AS "([^"]+)"', target["rawSql"])}
+        without = {
+            override["matcher"]["options"]
+            for override in panel["fieldConfig"]["overrides"]
+            for setting in override["properties"]
+            if setting["id"] == "custom.hideFrom" and setting["value"]["legend"]
+        }
+
+        assert len(columns - without - {"time"}) == 1
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
