@@ -86,8 +86,8 @@ BEGIN
     -- Update each person who has a heartbeat in the five seconds.
     INSERT INTO alarm_people AS person (customer_id, partition_id, first_at, seen_at, bpm, side, side_since, same_bpm, same_since)
     SELECT customer_id, seen.partition_id, seen.first_at, seen.seen_at, seen.bpm,
-           now_at.side, CASE WHEN now_at.side = before.side THEN before.side_since ELSE seen.first_at END,
-           now_at.same_bpm, CASE WHEN now_at.same_bpm = before.same_bpm THEN before.same_since
+           now_at.side, CASE WHEN now_at.side = before.side AND is_unbroken THEN before.side_since ELSE seen.first_at END,
+           now_at.same_bpm, CASE WHEN now_at.same_bpm = before.same_bpm AND is_unbroken THEN before.same_since
                                  WHEN now_at.same_bpm IS NOT NULL THEN seen.first_at END
     FROM (
         SELECT customer_id, max(id >> 40) AS partition_id, min("timestamp") AS first_at, max("timestamp") AS seen_at,
@@ -96,7 +96,9 @@ BEGIN
     ) AS seen
     LEFT JOIN alarm_people AS before USING (customer_id),
     LATERAL (SELECT CASE WHEN seen.bpm > usual_high THEN 1 WHEN seen.bpm < usual_low THEN -1 ELSE 0 END AS side,
-                    CASE WHEN lowest = highest THEN lowest END AS same_bpm) AS now_at
+                    CASE WHEN lowest = highest THEN lowest END AS same_bpm,
+                    -- A longer gap does not count as high, low or stuck: what was in it is unknown.
+                    before.seen_at > seen.first_at - interval '1 min' AS is_unbroken) AS now_at
     ON CONFLICT (customer_id) DO UPDATE SET (partition_id, first_at, seen_at, bpm, side, side_since, same_bpm, same_since)
         = (excluded.partition_id, excluded.first_at, excluded.seen_at, excluded.bpm, excluded.side, excluded.side_since,
            excluded.same_bpm, excluded.same_since)
@@ -155,7 +157,7 @@ BEGIN
         FROM people
         WHERE alarms.customer_id = people.customer_id AND ended_at IS NULL AND seen_at >= begins AND CASE kind
             WHEN 'silent' THEN true
-            WHEN 'stuck' THEN same_since IS DISTINCT FROM started_at
+            WHEN 'stuck' THEN same_bpm IS DISTINCT FROM value
             -- Back in the usual range for outside_s: a shorter return does not make two alarms of one episode.
             WHEN 'high' THEN side < 1 AND seen_at - side_since >= make_interval(secs => outside_s)
             WHEN 'low' THEN side > -1 AND seen_at - side_since >= make_interval(secs => outside_s) END
