@@ -19,6 +19,7 @@ from store.postgres_errors import REFUSALS, is_taken_id
 from store.reasons import Reason
 from store.rows import Encode
 from store.session import Session
+from store.table import check_table
 from store.validation import Decode, Event
 
 CHUNK: Final = 1000  # messages in one transaction, arbitrary
@@ -87,8 +88,8 @@ def replay(
     Returns:
         What moved, and what was kept for which reason.
     Raises:
-        OutageError, ConfigError: The database does not answer; what was committed before stays so, and a second
-            replay continues from there.
+        OutageError, ConfigError: The table does not fit the contract, or the database does not answer; what was
+            committed before stays so, and a second replay continues from there.
         StoppedError: Ctrl-C; the same holds.
     """
     session = Session(settings, credentials, "heartbeat-replay")
@@ -97,6 +98,7 @@ def replay(
     outcome = Outcome()
     after = -1
     try:
+        session.run("replay the quarantine", partial(check_table, contract=contract))
         while taken := session.run(
             "read the quarantine", partial(_take, after=after, reason=reason, table=contract.table)
         ):
