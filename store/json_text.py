@@ -8,7 +8,7 @@ from typing import Any, Final
 from common.event import MAX_NESTING
 from store.reasons import FaultError, NotAnEventError, Reason
 
-KEYS_KEPT: Final = 1024  # arbitrary
+KEYS_KEPT, LONGEST_KEPT = 1024, 100  # keys and their characters, arbitrary; a sender may write keys of megabytes
 LONGEST_INTEGER: Final = 20  # characters of the longest bigint
 # Of PostgreSQL's numeric, in which jsonb stores numbers. Source: PostgreSQL's manual, "Numeric Types".
 DIGITS_BEFORE_POINT: Final = 131_072
@@ -77,12 +77,14 @@ def object_of(members: Iterable[tuple[str, str]]) -> str:
 
 
 class _Keys(dict[str, str]):
-    """The latest keys as JSON, with a colon. Most events have the same."""
+    """The latest short keys as JSON, with a colon. Most events have the same."""
 
     def __missing__(self, key: str) -> str:
-        if len(self) >= KEYS_KEPT:
-            self.clear()
-        found = self[key] = f"{json.dumps(key, ensure_ascii=False)}: "
+        found = f"{json.dumps(key, ensure_ascii=False)}: "
+        if len(key) <= LONGEST_KEPT:
+            if len(self) >= KEYS_KEPT:
+                self.clear()
+            self[key] = found
         return found
 
 

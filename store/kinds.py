@@ -24,6 +24,7 @@ from store.timestamps import Y2000_US, Seconds, read_time
 INTEGER_TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
 INTEGER_CODES: Final = {2: "h", 4: "i", 8: "q"}  # of the struct module
 INTEGER_OIDS: Final = {2: 21, 4: 23, 8: 20}  # of those types, in PostgreSQL's catalog pg_type
+LONGEST_KEPT: Final = 256  # elements, arbitrary; the layout of an array, which is kept, takes 64 bytes for each
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -160,7 +161,8 @@ class IntegerArrayKind(Kind):
             return Struct(">3i").pack(0, 0, self._oid)
         sized = [self._size] * (2 * len(value))
         sized[1::2] = value
-        return _array(self._element.code, len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
+        layout = _kept_array if len(value) <= LONGEST_KEPT else _array
+        return layout(self._element.code, len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
 
 
 class FloatKind(Kind):
@@ -299,9 +301,11 @@ class JsonKind(Kind):
         return None
 
 
-@lru_cache(1024)
 def _array(code: str, elements: int) -> Struct:
     return Struct(">5i" + f"i{code}" * elements)
+
+
+_kept_array: Final = lru_cache(3 * LONGEST_KEPT)(_array)
 
 
 def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind

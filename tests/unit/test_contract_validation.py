@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from dataclasses import replace
 from typing import Final
 
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from common.event import MAX_FUTURE
 from contracts.contract import Contract, Unknown
-from contracts.fields import Integer, Json, Text, Timestamp
+from contracts.fields import Integer, IntegerArray, Json, Text, Timestamp
 from contracts.heartbeats import HEARTBEATS
+from store.kinds import kind_of
 from store.reasons import NotAnEventError
 from store.validation import Decode
 from tests.corpus.case import USUAL_MS
@@ -148,3 +150,24 @@ def test_order_of_fields_changes_nothing_but_the_reason() -> None:
 
     for case in cases:
         assert result_of(decode, case.payload) == case.expected[::-1], case.name
+
+
+def test_events_that_were_validated_and_written_take_no_memory() -> None:
+    """Each has another long key and another long array: keeping a thousand of them would end the process."""
+    arrays = IntegerArray("numbers", max_elements=100_000)
+    contract = replace(HEARTBEATS, fields=(*HEARTBEATS.fields, arrays), keep_unknown_in="others")
+    decode, write = Decode(contract, MAX_FUTURE), kind_of(arrays).binary_all
+    start = b'{"customer_id": "a", "timestamp": "2020-01-01T00:00:00Z", "heart_rate": 70, "numbers": [%s], "%d%s": 1}'
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            payload = start % (b",".join([b"1"] * (20_000 + number)), number, b"k" * 1_000_000)
+            found = decode(payload, USUAL_MS)
+            assert not isinstance(found, str)
+            write([found[3]])
+        del payload, found
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept < 1_000_000
