@@ -12,10 +12,15 @@ from store.steps import LONGEST_S, Done
 
 EVERY_S: Final = 2.0  # five seconds of heartbeats are looked at soon after they are complete
 # More records than this wait only in a backlog. Storing them comes first: a run then looks at five seconds of event
-# time and no more, which is still faster than time passes.
+# time and no more, which is still faster than time passes. Only what a consumer is about to store counts: an abandoned
+# topic's last lag stays in the database. Consumers note the ends of the logs every 5 s.
 BACKLOG: Final = 50_000
 LOOK: Final = """
-SELECT windows, changed, (SELECT coalesce(sum(records), 0) FROM kafka_lag())
+SELECT windows, changed, (
+    SELECT coalesce(sum(records), 0) FROM kafka_lag()
+    WHERE seen_at > now() - interval '30 s'
+      AND topic IN (SELECT topic FROM kafka_topics WHERE table_name = 'heartbeats')
+)
 FROM look_for_alarms(%s, %s, %s, %s)
 """
 

@@ -232,6 +232,27 @@ def test_alarms_wait_for_a_backlog_but_not_for_ever(fleet: Fleet, database: Data
     assert fleet.alarms() == [("CUST-000001", "silent")]
 
 
+@pytest.mark.parametrize(
+    "left",
+    ["UPDATE kafka_log_ends SET seen_at = seen_at - interval '1 min'", "UPDATE kafka_topics SET table_name = 'orders'"],
+    ids=["nobody reads the topic", "another table's topic"],
+)
+def test_alarms_wait_for_no_backlog_that_is_not_being_stored_in_heartbeats(
+    fleet: Fleet, database: Database, left: str
+) -> None:
+    """What an abandoned topic held beyond the ledger stays in SQL: the search would be slow for ever."""
+    fleet.send(EVERYBODY, 0, 60)
+    fleet.advance()
+    lag = Lag()
+    lag.show({0: 10_000_000}, {0: 0}, 1)
+    maintenance = open_maintenance(database, lag=lag)
+    run_step(maintenance, "log_ends")
+    database.query(left)
+
+    assert run_step(maintenance, "alarms") is Done.ALL
+    maintenance.stop()
+
+
 def test_no_alarms_where_none_are_wanted(fleet: Fleet, database: Database) -> None:
     fleet.send(EVERYBODY, 0, 60)
     fleet.send(EVERYBODY[1:], 60, 120)
