@@ -44,8 +44,8 @@ class Lag:
         self._newest_stored = 0.0  # Unix time of the newest stored record, by the broker's clock
 
     def stored(self, newest_ms: int) -> None:
-        """Note the broker's time of a committed batch's newest record; 0: unknown."""
-        self._newest_stored = max(self._newest_stored, newest_ms / 1000)
+        """Note the time of a committed batch's newest record; 0: unknown. With `CreateTime`, it may be any number."""
+        self._newest_stored = max(self._newest_stored, min(newest_ms / 1000, time.time()))
 
     def show(self, ends: Mapping[int, int | None], ledger: Mapping[int, int], generation: int) -> int | None:
         """

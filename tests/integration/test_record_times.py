@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from local.waiting import wait_until
+from store.lag import Lag
+from store.steps import Done
 from tests.conftest import StartService
 from tests.pipeline import Database, Row, Topic, encode, heartbeats
+from tests.store import open_maintenance, run_step
 
 pytestmark = pytest.mark.integration
 
@@ -53,6 +56,21 @@ def test_senders_record_times_condemn_no_event(start: StartService, topic: Topic
         "SELECT reason, count(*), bool_and(appended_at BETWEEN now() - interval '1 min' AND now())"
         " FROM rejected_heartbeats GROUP BY 1"
     ) == [("timestamp_future", 10, True)]
+
+
+def test_senders_record_time_stops_no_note_of_the_lag(database: Database) -> None:
+    """Nanoseconds are beyond PostgreSQL's years, microseconds hide every later lag."""
+    database.query("INSERT INTO kafka_topics VALUES (1, 'id', 'heartbeats')")
+    database.query("INSERT INTO kafka_ledger VALUES (1, 0, 0, 50, 50)")
+    lag = Lag()
+    maintenance = open_maintenance(database, lag=lag)
+    for time_ms in (time.time_ns() // 1000, time.time_ns()):
+        lag.stored(time_ms)
+        lag.show({0: 100}, {0: 50}, 1)
+
+        assert run_step(maintenance, "log_ends") is Done.ALL
+        assert database.query("SELECT abs(seconds) < 10 FROM kafka_lag()") == [(True,)]
+    maintenance.stop()
 
 
 def test_replay_frees_what_a_senders_record_time_condemned(
