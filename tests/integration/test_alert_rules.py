@@ -203,6 +203,27 @@ def test_half_of_the_senders_that_stop_are_noticed(reader: psycopg.Connection, d
     assert fired(reader) == QUIET
 
 
+def test_topic_that_nobody_reads_any_more_hides_no_fault_of_another(
+    reader: psycopg.Connection, database: Database
+) -> None:
+    """It has no consumer for ever, and its alert can be silenced."""
+    database.query(
+        "INSERT INTO kafka_topics VALUES (1, 'old', 'left', now() - interval '9 d'), (2, 'new', 'heartbeats', now())"
+    )
+    database.query("INSERT INTO kafka_ledger SELECT g, 0, 0, 60, 60 FROM generate_series(1, 2) AS g")
+    database.query("INSERT INTO kafka_log_ends VALUES (1, 0, 90, now() - interval '8 d'), (2, 0, 60, now())")
+    database.query(
+        """INSERT INTO heartbeats_fleet
+           SELECT 10, date_bin('10 s', now(), 'epoch') - n * interval '10 s', 600, 42000, 70, 70, 0, 0, 70, 70, 70,
+                  '{70}', '{600}' FROM generate_series(18, 90) AS n"""
+    )
+    database.query("INSERT INTO heartbeats_outdated VALUES (now(), now() - interval '1 h', now())")
+
+    found = fired(reader)
+    assert found["no-consumer"] == [("left",)]
+    assert {*found} == {"no-consumer", "newest-row", "fewer-heartbeats", "rollups-behind"}
+
+
 @pytest.mark.usefixtures("consumer")
 def test_rows_without_a_day_fire_only_the_rule_about_them(reader: psycopg.Connection, database: Database) -> None:
     """More than 10,000 of them stay there for good."""
