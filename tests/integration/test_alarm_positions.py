@@ -1,21 +1,12 @@
 """Where alarms are looked for in each Kafka partition: clocks ahead, partitions behind, topics made anew."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from benchmarks.alarms import LIMITS
 from store.alarms import LOOK
 from tests.fleet import EVERYBODY, LASTED, Fleet, at
-from tests.pipeline import Database
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-def fleet(database: Database) -> Iterator[Fleet]:
-    with database.connect() as connection:
-        yield Fleet(connection)
 
 
 def test_nobody_is_silent_because_a_partition_is_behind(fleet: Fleet) -> None:
