@@ -75,6 +75,7 @@ def stack_environment() -> dict[str, str]:
         "POSTGRESQL_PASSWORD": 'owner\'s "pass word"',
         "POSTGRESQL_CONSUMER_PASSWORD": 'consumer\'s "pass\\word"',
         "GRAFANA_POSTGRESQL_PASSWORD": "reader's $word; --",
+        "HEARTBEAT_PRODUCER__EPISODES_PER_HOUR": "0",  # a silent customer would have no row in a second
     }
 
 
