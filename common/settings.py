@@ -96,7 +96,7 @@ class Consumer(Section):
     synchronous_commit: bool = True
     skip_expired: bool = False  # continue after messages that Kafka dropped before they were read
     connections: Annotated[int, Field(ge=1, le=16)] = 2  # batches written at a time
-    retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of heartbeats; 0: for ever
+    retention_days: Annotated[int, Field(ge=0, le=36500)] = 7  # of events; 0: for ever
     rejected_retention_days: Annotated[int, Field(ge=0, le=36500)] = 30  # of the quarantine; 0: for ever
     rejected_max_bytes: Annotated[int, Field(ge=0, le=2**60), AfterValidator(_none_or_enough)] = 10 * 1024**3  # 0: any
     rollup_retention_days: Annotated[int, Field(ge=0, le=36500)] = 90  # and of alarms and events; 0: for ever

@@ -16,7 +16,7 @@ NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 # PostgreSQL's index holds at most 2,704 bytes of a row; a character has up to 4. A longer value would be an error that
 # names no row, and so be retried for ever.
 INDEXED_CHARACTERS: Final = 600
-MAINTAINED_TABLE: Final = "heartbeats"  # the only one that db/ maintains
+MAINTAINED_TABLE: Final = "heartbeats"  # the only one that has rollups and alarms
 ROW_ID: Final = "id"  # the column that holds the event's position in Kafka
 
 
@@ -43,8 +43,7 @@ class Contract:
         keep_unknown_in: A `jsonb` column that gets all other fields as one object.
         unique: The fields that make two events the same one, for producers that send an event again: the first is
             stored, the others are counted as duplicates. The table needs a unique index on exactly these columns.
-        maintained: Whether db/ maintains the table: daily partitions, retention, rollups. Only heartbeats have this;
-            other tables keep all rows.
+        maintained: Whether db/ has rollups and alarms of the table. Only heartbeats have them.
     Raises:
         ConfigError: The contract contradicts itself.
     """

@@ -22,6 +22,8 @@ CREATE OR REPLACE FUNCTION free_generation() RETURNS smallint
 AS $$
 DECLARE
     one smallint := coalesce((SELECT max(generation) FROM kafka_topics), 0) + 1;
+    held regclass;
+    is_used boolean;
 BEGIN
     IF one <= 127 THEN
         RETURN one;
@@ -34,10 +36,14 @@ BEGIN
                                AND (stored <> stored_dropped OR rejected <> rejected_dropped)))
         ORDER BY first_seen_at NULLS FIRST, number
     LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM heartbeats
-                              WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775))
-                   OR EXISTS (SELECT FROM rejected_heartbeats
-                              WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775));
+        is_used := EXISTS (SELECT FROM rejected_heartbeats
+                           WHERE id BETWEEN kafka_place_id(one, 0, 0) AND kafka_place_id(one, 65535, 1099511627775));
+        FOR held IN SELECT relation FROM daily_tables, daily_table(table_name) WHERE relation IS NOT NULL LOOP
+            EXIT WHEN is_used;
+            EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id BETWEEN $1 AND $2)', held) INTO is_used
+            USING kafka_place_id(one, 0, 0), kafka_place_id(one, 65535, 1099511627775);
+        END LOOP;
+        CONTINUE WHEN is_used;
         DELETE FROM kafka_ledger WHERE generation = one;
         DELETE FROM kafka_log_ends WHERE generation = one;
         DELETE FROM kafka_topics WHERE generation = one;

@@ -7,17 +7,18 @@ CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ARRAY[
         -- Tables, a sequence and a view; the days' partitions are those that inherit from heartbeats
-        'alarm_people', 'alarm_positions', 'alarm_turn', 'alarms',
+        'alarm_people', 'alarm_positions', 'alarm_turn', 'alarms', 'daily_tables',
         'heartbeat_migrations', 'heartbeats', 'heartbeats_by_hand_id', 'heartbeats_fleet', 'heartbeats_horizon',
         'heartbeats_outdated', 'heartbeats_per_customer', 'heartbeats_per_minute', 'heartbeats_touched',
         'kafka_ledger', 'kafka_log_ends', 'kafka_topics', 'maintenance_turn', 'patient_heartbeats', 'pipeline_events',
         'rejected_heartbeats', 'rejected_turn', 'retention_floor', 'schema_turn',
         -- Functions
-        'alarm_turn', 'attach_heartbeats', 'bound_rejected', 'customer_history', 'customer_width', 'drop_events',
-        'drop_heartbeats_day', 'drop_rejected', 'drop_rollups', 'drop_strays', 'fleet_from_heartbeats', 'fleet_history',
-        'fleet_width', 'free_generation', 'heartbeat_objects', 'heartbeats_days_to_drop', 'heartbeats_days_to_make',
-        'kafka_flow', 'kafka_lag', 'kafka_place', 'kafka_place_id', 'line_ends', 'look_for_alarms', 'maintenance_turn',
-        'make_heartbeats_partition', 'note_heartbeats', 'noted_minutes', 'refresh_rollups', 'rejected_turn',
+        'alarm_turn', 'attach_partition', 'bound_rejected', 'customer_history', 'customer_width', 'daily_table',
+        'days_to_drop', 'days_to_make', 'drop_day', 'drop_events', 'drop_rejected', 'drop_rollups', 'drop_strays',
+        'fleet_from_heartbeats', 'fleet_history', 'fleet_width', 'free_generation', 'heartbeat_objects', 'kafka_flow',
+        'kafka_lag', 'kafka_place', 'kafka_place_id', 'line_ends', 'look_for_alarms', 'maintenance_turn', 'make_day',
+        'make_heartbeats_partition', 'note_dropped', 'note_heartbeats', 'noted_minutes', 'partition_by_day',
+        'refresh_rollups', 'rejected_turn',
         'release_rejected', 'retention_limit', 'sum_up_fleet'
     ]::name[];
 COMMENT ON FUNCTION heartbeat_objects IS 'The names of the objects that db/schema.sql creates: roles.sql changes no others';

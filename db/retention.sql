@@ -31,36 +31,48 @@ END
 $$;
 COMMENT ON FUNCTION retention_limit IS 'Data before this time is old if keep_days are kept; raises for fewer days than retention_floor allows';
 
--- Drops one day's heartbeats, and counts them in the ledger. All locks are tried and released first, so a day that is in
+-- Heartbeats that were dropped cannot be summed up again.
+CREATE OR REPLACE FUNCTION note_dropped(table_name text, before timestamptz) RETURNS void
+    LANGUAGE sql SET search_path FROM CURRENT
+BEGIN ATOMIC
+    INSERT INTO heartbeats_horizon (dropped_before) SELECT before WHERE table_name = 'heartbeats'
+    ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+END;
+COMMENT ON FUNCTION note_dropped IS 'Notes how far retention has dropped heartbeats; does nothing for other tables';
+
+-- Drops one day's rows, and counts them in the ledger. All locks are tried and released first, so a day that is in
 -- use costs nothing. Rows are counted under a lock that blocks only that day's writers. The lock that blocks every session
 -- is taken last, for a moment.
-CREATE OR REPLACE FUNCTION drop_heartbeats_day(day date) RETURNS bigint
+DROP FUNCTION IF EXISTS drop_heartbeats_day(date);
+CREATE OR REPLACE FUNCTION drop_day(table_name text, day date) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET "TimeZone" TO 'UTC' SET "DateStyle" TO 'ISO'
 AS $$
 DECLARE
-    partition_name text := 'heartbeats_' || to_char(day, 'YYYYMMDD');
+    partition_name text := table_name || to_char(day, '_YYYYMMDD');
     first_moment timestamptz := day::timestamp AT TIME ZONE 'UTC';
     next_moment timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    held record;
     generations smallint[];
     partitions integer[];
     numbers bigint[];
 BEGIN
     IF (first_moment < retention_limit('retention_days', coalesce((SELECT retention_days FROM retention_floor), 1))) IS NOT TRUE THEN
-        RAISE 'cannot drop the heartbeats of %: retention_floor keeps them', coalesce(day::text, 'NULL')
+        RAISE 'cannot drop the rows of % in %: retention_floor keeps them', coalesce(day::text, 'NULL'), table_name
             USING HINT = 'To drop them sooner, the owner of the tables lowers the floor: UPDATE retention_floor SET retention_days = <days>;';
     END IF;
+    SELECT * INTO held FROM daily_table(table_name);
     IF NOT maintenance_turn() THEN
         RETURN NULL;
     END IF;
-    IF to_regclass(partition_name) IS NULL THEN
+    IF held.strays IS NULL OR to_regclass(partition_name) IS NULL THEN
         RETURN 0;
     END IF;
     IF NOT EXISTS (  -- the name is not enough: to_char() gives a year BC the name of a year AD
         SELECT FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent = 'heartbeats'::regclass AND inhrelid = to_regclass(partition_name)
+        WHERE inhparent = held.relation AND inhrelid = to_regclass(partition_name)
           AND pg_get_expr(relpartbound, inhrelid) = format('FOR VALUES FROM (%L) TO (%L)', first_moment, next_moment))
     THEN
-        RAISE 'cannot drop %: it does not hold the heartbeats of %', partition_name, day
+        RAISE 'cannot drop %: it does not hold the rows of % in %', partition_name, day, table_name
             USING HINT = 'Drop this table by hand if you do not need it.';
     END IF;
     BEGIN
@@ -74,7 +86,7 @@ BEGIN
                 ' WHERE relation = %L::regclass;', partition_name);
     END;
     BEGIN
-        LOCK TABLE ONLY heartbeats, heartbeats_default IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('LOCK TABLE ONLY %s, %s IN ACCESS EXCLUSIVE MODE', held.relation, held.strays);
         RAISE 'these locks can be had' USING ERRCODE = 'HB000';
     EXCEPTION WHEN SQLSTATE 'HB000' THEN NULL;
     END;
@@ -87,55 +99,57 @@ BEGIN
     UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + counts.number
     FROM unnest(generations, partitions, numbers) AS counts (generation, partition, number)
     WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition;
-    INSERT INTO heartbeats_horizon (dropped_before) VALUES (next_moment)
-    ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    PERFORM note_dropped(table_name, next_moment);
     INSERT INTO pipeline_events (kind, source, detail) VALUES ('partition_dropped', 'database', format(
-        'heartbeats of %s: %s rows', day, (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number)));
+        '%s of %s: %s rows', table_name, day, (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number)));
     RETURN (SELECT coalesce(sum(number), 0) FROM unnest(numbers) AS number);
 END
 $$;
-REVOKE EXECUTE ON FUNCTION drop_heartbeats_day FROM PUBLIC;
-COMMENT ON FUNCTION drop_heartbeats_day IS 'Drops a UTC day''s partition, counted in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session does maintenance';
+REVOKE EXECUTE ON FUNCTION drop_day FROM PUBLIC;
+COMMENT ON FUNCTION drop_day IS 'Drops a UTC day''s partition, counted in kafka_ledger.stored_dropped; returns the rows dropped, NULL while another session does maintenance';
 
 -- The same for rows without a day's partition, for the quarantine and for rollups: at most `most` rows at a time, so that
 -- transactions stay short.
-CREATE OR REPLACE FUNCTION drop_strays(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
+DROP FUNCTION IF EXISTS drop_strays(integer, integer);
+CREATE OR REPLACE FUNCTION drop_strays(table_name text, keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
 DECLARE
     before timestamptz := retention_limit('retention_days', keep_days);
+    held record;
+    part regclass;
     dropped bigint;
+    total bigint := 0;
 BEGIN
+    SELECT * INTO held FROM daily_table(table_name);
     IF NOT maintenance_turn() THEN
         RETURN NULL;
     END IF;
-    WITH gone AS (
-        DELETE FROM heartbeats_default WHERE (id, "timestamp") IN (
-            SELECT id, "timestamp" FROM heartbeats_default WHERE "timestamp" < before LIMIT most)
-        RETURNING id
-    ), gone_old AS (
-        DELETE FROM heartbeats_old WHERE (id, "timestamp") IN (
-            SELECT id, "timestamp" FROM heartbeats_old WHERE "timestamp" < before LIMIT most)
-        RETURNING id
-    ), strays AS (
-        SELECT id FROM gone UNION ALL SELECT id FROM gone_old
-    ), counts AS (
-        SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
-        FROM strays GROUP BY 1, 2
-    ), updated AS (
-        UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + counts.number
-        FROM counts WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition
-    )
-    SELECT count(*) INTO dropped FROM strays;
-    IF dropped > 0 THEN
-        INSERT INTO heartbeats_horizon (dropped_before) VALUES (before)
-        ON CONFLICT (only_row) DO UPDATE SET dropped_before = greatest(heartbeats_horizon.dropped_before, excluded.dropped_before);
+    FOR part IN
+        SELECT oid FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = held.relation AND relkind = 'r' AND relname !~ format('^%s_[0-9]{8}$', table_name)
+    LOOP
+        EXECUTE format(
+            'WITH gone AS (
+                DELETE FROM %1$s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s WHERE %2$I < $1 LIMIT $2)) RETURNING id
+            ), counts AS (
+                SELECT (id >> 56)::smallint AS generation, ((id >> 40) & 65535)::integer AS partition, count(*) AS number
+                FROM gone GROUP BY 1, 2
+            ), updated AS (
+                UPDATE kafka_ledger AS ledger SET stored_dropped = stored_dropped + counts.number
+                FROM counts WHERE ledger.generation = counts.generation AND ledger.partition = counts.partition
+            )
+            SELECT count(*) FROM gone', part, held.time_column) INTO dropped USING before, most;
+        total := total + dropped;
+    END LOOP;
+    IF total > 0 THEN
+        PERFORM note_dropped(table_name, before);
     END IF;
-    RETURN dropped;
+    RETURN total;
 END
 $$;
 REVOKE EXECUTE ON FUNCTION drop_strays FROM PUBLIC;
-COMMENT ON FUNCTION drop_strays IS 'Drops old heartbeats that have no day''s partition, counted in the ledger; NULL while another session does maintenance';
+COMMENT ON FUNCTION drop_strays IS 'Drops old rows that have no day''s partition, counted in the ledger; NULL while another session does maintenance';
 
 CREATE OR REPLACE FUNCTION drop_rejected(keep_days integer, most integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -230,19 +244,20 @@ $$;
 REVOKE EXECUTE ON FUNCTION drop_events FROM PUBLIC;
 COMMENT ON FUNCTION drop_events IS 'Drops old events, and all but the newest 1,000 of each kind; keep_days is NULL if their age does not matter. NULL while another session holds the lock of maintenance';
 
-CREATE OR REPLACE FUNCTION heartbeats_days_to_drop(keep_days integer) RETURNS SETOF date
+DROP FUNCTION IF EXISTS heartbeats_days_to_drop(integer);
+CREATE OR REPLACE FUNCTION days_to_drop(table_name text, keep_days integer) RETURNS SETOF date
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
 BEGIN ATOMIC
     SELECT days.day
     FROM (
-        SELECT to_date(substring(relname FROM '^heartbeats_([0-9]{8})$'), 'YYYYMMDD') AS day
-        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-        WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'
+        SELECT to_date(right(relname, 8), 'YYYYMMDD') AS day
+        FROM daily_table(table_name) JOIN pg_inherits ON inhparent = relation JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE relname ~ format('^%s_[0-9]{8}$', table_name)
     ) AS days
     WHERE days.day < (retention_limit('retention_days', keep_days) AT TIME ZONE 'UTC')::date
     ORDER BY 1;
 END;
-REVOKE EXECUTE ON FUNCTION heartbeats_days_to_drop FROM PUBLIC;
-COMMENT ON FUNCTION heartbeats_days_to_drop IS 'Days with a partition that are old if so many days are kept';
+REVOKE EXECUTE ON FUNCTION days_to_drop FROM PUBLIC;
+COMMENT ON FUNCTION days_to_drop IS 'Days with a partition that are old if so many days are kept';
 
 COMMIT;

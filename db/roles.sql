@@ -63,7 +63,7 @@ FROM (
            OR oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'heartbeats'::regclass) AS is_ours
     FROM pg_class WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     UNION ALL
-    SELECT 'pg_proc'::regclass, oid, pronamespace, prosecdef OR proname = 'attach_heartbeats',
+    SELECT 'pg_proc'::regclass, oid, pronamespace, prosecdef OR proname IN ('attach_partition', 'partition_by_day'),
            pronamespace = to_regnamespace(:'schema') AND proname = ANY (heartbeat_objects())
     FROM pg_proc
 ) AS found
@@ -99,14 +99,14 @@ GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 -- Not rejected_at: the oldest rows are deleted first, and a role must not make its rows the newest for ever.
 GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at, detail)
     ON rejected_heartbeats TO :"consumer";
-GRANT SELECT ON retention_floor TO :"consumer";
+GRANT SELECT ON retention_floor, daily_tables TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger, kafka_log_ends TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
 -- Not noted_at, for the same reason as rejected_at.
 GRANT INSERT (id, started_at, ended_at, kind, source, detail) ON pipeline_events TO :"consumer";
-GRANT EXECUTE ON FUNCTION free_generation, make_heartbeats_partition, maintenance_turn, refresh_rollups,
-    heartbeats_days_to_make, heartbeats_days_to_drop, drop_heartbeats_day, drop_strays, drop_rejected, bound_rejected,
-    drop_rollups, drop_events, look_for_alarms, rejected_turn, release_rejected TO :"consumer";
+GRANT EXECUTE ON FUNCTION free_generation, make_day, make_heartbeats_partition, maintenance_turn, refresh_rollups,
+    days_to_make, days_to_drop, drop_day, drop_strays, drop_rejected, bound_rejected, drop_rollups, drop_events,
+    look_for_alarms, rejected_turn, release_rejected TO :"consumer";
 
 -- The reader, for Grafana, which runs any SQL that a person types. Such a person can change the role's settings, also
 -- permanently with ALTER ROLE: so this sets them again. They only guard against mistakes. Real limits, which only a

@@ -189,6 +189,12 @@ CREATE TABLE retention_floor (
 );
 INSERT INTO retention_floor DEFAULT VALUES;
 
+-- Only the owner can add a table, by partition_by_day(): maintenance drops old rows of these tables, and of no others.
+CREATE TABLE daily_tables (
+    table_name text PRIMARY KEY COLLATE "C" CHECK (table_name ~ '^[a-z_][a-z0-9_]{0,39}$')
+);
+INSERT INTO daily_tables VALUES ('heartbeats');
+
 -- Alarms ---------------------------------------------------------------------------------------------------------
 
 -- All three times are event times. A person has at most one open alarm of a kind.
@@ -314,6 +320,7 @@ COMMENT ON COLUMN heartbeats_fleet.bpm IS 'Histogram: the heart rates that occur
 COMMENT ON TABLE heartbeats_horizon IS 'Retention has dropped heartbeats before this time; their rollups stay';
 COMMENT ON TABLE retention_floor IS 'The fewest days that each kind of data is kept; it overrides the consumers'' settings. 1: today and yesterday (UTC)';
 COMMENT ON COLUMN retention_floor.rejected_max_bytes IS 'This many bytes of the newest quarantined messages are always kept';
+COMMENT ON TABLE daily_tables IS 'The tables whose daily partitions the consumers create and drop; partition_by_day() adds one';
 COMMENT ON TABLE alarms IS 'Alarms about people; an alarm is open while ended_at is NULL';
 COMMENT ON COLUMN alarms.kind IS 'silent: no heartbeat; high, low: outside the person''s own usual range; stuck: the same value for minutes';
 COMMENT ON COLUMN alarms.started_at IS 'Timestamp of the last heartbeat before a silence; otherwise of the first heartbeat that is high, low or stuck';

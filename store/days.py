@@ -12,8 +12,10 @@ from typing import Final
 from psycopg import Connection
 from psycopg import errors as pg
 
+from store.postgres_errors import REFUSALS
+
 MINUTES_A_DAY: Final = 1440
-DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_heartbeats_partition() of db/partitions.sql
+DAYS_BACK, DAYS_AHEAD = 60, 7  # as in make_day() of db/partitions.sql
 ASK_EVERY_S: Final = 60.0  # what day it is, and which partitions there are
 LONGEST_S: Final = 0.7  # for one batch's days, so that no partition pauses for a second; later batches make the others
 LEAST_S: Final = 0.05  # a day takes 10 to 50 ms on a busy machine; with less time left, it is not started
@@ -23,12 +25,13 @@ ASK: Final = """
 SELECT (now() AT TIME ZONE 'UTC')::date - date '1970-01-01',
        ARRAY(SELECT to_date(substring(relname FROM '[0-9]{8}$'), 'YYYYMMDD') - date '1970-01-01'
              FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-             WHERE inhparent = 'heartbeats'::regclass AND relname ~ '^heartbeats_[0-9]{8}$'),
+             WHERE inhparent = to_regclass(table_name) AND relname ~ format('^%%s_[0-9]{8}$', table_name)),
        (SELECT coalesce(max(retention_days), 1) FROM retention_floor)
+FROM daily_tables WHERE table_name = %s
 """
 # Writers to the default partition queue behind this lock request, so each attempt is short.
 LIMITS: Final = "SELECT set_config('lock_timeout', '200ms', true), set_config('statement_timeout', %s, true)"
-MAKE: Final = "SELECT make_heartbeats_partition(date '1970-01-01' + %s)"
+MAKE: Final = "SELECT make_day(%s, date '1970-01-01' + %s)"
 
 
 class Days:
@@ -36,11 +39,13 @@ class Days:
     The days' partitions as one connection knows them. Days are counted since 1970, in UTC, by the database's clock.
 
     Args:
-        retention_days: Of heartbeats, at least the database's floor. Older days get no partition, because maintenance
+        table: The table; no day is created if it is not partitioned by day.
+        retention_days: Of its rows, at least the database's floor. Older days get no partition, because maintenance
             would drop it. 0: for ever.
     """
 
-    def __init__(self, retention_days: int) -> None:
+    def __init__(self, table: str, retention_days: int) -> None:
+        self._table = table
         self._retention_days = retention_days
         self._wanted = range(0)  # days that get a partition
         self._settled: set[int] = set()  # days that have a partition, or cannot get one now
@@ -80,8 +85,10 @@ class Days:
             self._try_at = time.monotonic() + PUT_OFF_S
 
     def _ask(self, connection: Connection) -> None:
-        row = connection.execute(ASK).fetchone()
-        today, existing, floor_days = row or (0, [], 1)
+        self._wanted, self._settled, self.first_kept_minute = range(0), set(), None
+        if (row := connection.execute(ASK, (self._table,)).fetchone()) is None:
+            return
+        today, existing, floor_days = row
         kept_days = self._retention_days and max(self._retention_days, floor_days)
         self._wanted = range(today - min(kept_days or DAYS_BACK, DAYS_BACK), today + DAYS_AHEAD + 1)
         self._settled = set(existing)
@@ -93,12 +100,14 @@ class Days:
         try:
             with connection.transaction():
                 connection.execute(LIMITS, (f"{within_s * 1000:.0f}ms",))
-                connection.execute(MAKE, (day,))
+                connection.execute(MAKE, (self._table, day))
         except (pg.LockNotAvailable, pg.DeadlockDetected):
             return False
         except pg.QueryCanceled:
             if within_s < LONGEST_S - LEAST_S:
                 return False
             # Otherwise there are too many rows to move or to read.
+        except REFUSALS:
+            pass  # the table does not allow it; maintenance tries it, too, and says why
         self._settled.add(day)
         return True

@@ -1,5 +1,5 @@
 """
-Maintains the tables: rollups, alarms, partitions of the coming days, retention.
+Maintains the tables: partitions of the coming days, retention; for heartbeats also rollups and alarms.
 
 It runs in its own thread and session, in every consumer. The database lets one session at a time maintain them, and
 its clock decides what is old. A step waits at most 0.2 s for a lock that blocks writers, and retries later.
@@ -43,11 +43,11 @@ FROM retention_floor
 LOWER_FLOOR: Final = "To drop data sooner, the owner of the tables runs: UPDATE retention_floor SET {} = {};"
 # Each returns how much was done, and NULL while another session does maintenance.
 REFRESH: Final = "SELECT refresh_rollups()"
-DAYS_TO_MAKE: Final = "SELECT day FROM heartbeats_days_to_make(%s::integer, %s) AS day"
-MAKE: Final = "SELECT CASE WHEN maintenance_turn() THEN make_heartbeats_partition(%s::date) END"
-DAYS_TO_DROP: Final = "SELECT day FROM heartbeats_days_to_drop(%s) AS day"
-DROP: Final = "SELECT drop_heartbeats_day(%s::date)"
-DROP_STRAYS: Final = "SELECT drop_strays(%s, %s)"
+DAYS_TO_MAKE: Final = "SELECT day FROM days_to_make(%s, %s::integer, %s) AS day"
+MAKE: Final = "SELECT CASE WHEN maintenance_turn() THEN make_day(%s, %s::date) END"
+DAYS_TO_DROP: Final = "SELECT day FROM days_to_drop(%s, %s) AS day"
+DROP: Final = "SELECT drop_day(%s, %s::date)"
+DROP_STRAYS: Final = "SELECT drop_strays(%s, %s, %s)"
 DROP_REJECTED: Final = "SELECT drop_rejected(%s, %s)"
 DROP_ROLLUPS: Final = "SELECT drop_rollups(%s, %s)"
 DROP_EVENTS: Final = "SELECT drop_events(%s, %s)"
@@ -86,27 +86,26 @@ class Maintenance:
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name="maintenance", daemon=True)
         self._connection = Step("connection", ROLLUP_EVERY_S, self._connect)
         every, old = STORAGE_EVERY_S, self.drop_rows
+        contract = contract_of(settings.event)
+        self._table = contract.table
         of_heartbeats = [
-            Step("coming_days", every, self.make_days),
             Step("rollups", ROLLUP_EVERY_S, self.refresh_rollups),
             Step("alarms", alarms.EVERY_S, partial(alarms.look, self._session, consumer, self._stop)),
-            Step("old_days", every, self.drop_days),
-            Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days")),
             Step("old_rollups", every, partial(old, "rollups", DROP_ROLLUPS, "rollup_retention_days")),
-        ]
-        of_all_events = [
-            Step("old_quarantine", every, partial(old, "quarantine", DROP_REJECTED, "rejected_retention_days")),
-            Step("old_events", every, partial(old, "events", DROP_EVENTS, "rollup_retention_days")),
-            Step("events_bound", every, lambda: self._repeat("bound the events", BOUND_EVENTS, ROWS_AT_ONCE)[1]),
-            Step("quarantine_bytes", every, partial(self.bound_quarantine, consumer.rejected_max_bytes)),
         ]
         self.steps = [
             Step("clock", every, self._compare_clocks),
             Step("floor", every, self._read_floor),
             Step("log_ends", NOTE_EVERY_S, partial(note_log_ends, self._session, lag)),
             Step("events", WRITE_EVERY_S, partial(write_events, self._session, events)),
-            *(of_heartbeats if contract_of(settings.event).maintained else []),
-            *of_all_events,
+            Step("coming_days", every, self.make_days),
+            *(of_heartbeats if contract.maintained else []),
+            Step("old_days", every, self.drop_days),
+            Step("old_strays", every, partial(old, "strays", DROP_STRAYS, "retention_days", self._table)),
+            Step("old_quarantine", every, partial(old, "quarantine", DROP_REJECTED, "rejected_retention_days")),
+            Step("old_events", every, partial(old, "events", DROP_EVENTS, "rollup_retention_days")),
+            Step("events_bound", every, lambda: self._repeat("bound the events", BOUND_EVENTS, ROWS_AT_ONCE)[1]),
+            Step("quarantine_bytes", every, partial(self.bound_quarantine, consumer.rejected_max_bytes)),
         ]
 
     def start(self) -> None:
@@ -136,12 +135,12 @@ class Maintenance:
     def make_days(self) -> Done:
         """Create the partitions of the coming days, and of days with rows in the default partition."""
         keep = self._keep_days["retention_days"] or None
-        for day in self._days("look for days to make", DAYS_TO_MAKE, keep, DAYS_AHEAD):
-            made = self._number(f"make the partition of {day}", MAKE, day)
+        for day in self._days("look for days to make", DAYS_TO_MAKE, self._table, keep, DAYS_AHEAD):
+            made = self._number(f"make the partition of {day}", MAKE, self._table, day)
             if made is None:
                 return Done.NOT_OURS
             if made:
-                self._log.info("partition made", day=day)
+                self._log.info("partition made", table=self._table, day=day)
         return Done.ALL
 
     def drop_days(self) -> Done:
@@ -155,9 +154,9 @@ class Maintenance:
         if not keep:
             return Done.ALL
         self._clocks.check()
-        for day in self._days("look for days to drop", DAYS_TO_DROP, keep):
+        for day in self._days("look for days to drop", DAYS_TO_DROP, self._table, keep):
             try:
-                rows = self._number(f"drop the partition of {day}", DROP, day)
+                rows = self._number(f"drop the partition of {day}", DROP, self._table, day)
             except OutageError as error:
                 if not isinstance(error.__cause__, pg.ObjectInUse):
                     raise
@@ -165,17 +164,17 @@ class Maintenance:
                 continue
             if rows is None:
                 return Done.NOT_OURS
-            self._log.info("partition dropped", day=day, rows=rows, retention_days=keep)
+            self._log.info("partition dropped", table=self._table, day=day, rows=rows, retention_days=keep)
         if in_use:
             raise in_use
         return Done.ALL
 
-    def drop_rows(self, what: str, statement: str, setting: str) -> Done:
-        """Drop old rows with a function of the schema, which takes the days to keep and the rows to drop at once."""
+    def drop_rows(self, what: str, statement: str, setting: str, *table: str) -> Done:
+        """Drop old rows with a function of the schema: of the table, the days to keep, the rows to drop at once."""
         if not (keep := self._keep_days[setting]):
             return Done.ALL
         self._clocks.check()
-        rows, done = self._repeat(f"drop old {what}", statement, keep, ROWS_AT_ONCE)
+        rows, done = self._repeat(f"drop old {what}", statement, *table, keep, ROWS_AT_ONCE)
         if rows:
             self._log.info("old rows dropped", kind=what, rows=rows, **{setting: keep})
         return done

@@ -1,4 +1,4 @@
-"""Warns of heartbeats that are older than the retention. They are stored, and the next maintenance deletes them."""
+"""Warns of rows that are older than the retention. They are stored, and the next maintenance deletes them."""
 
 import threading
 import time
@@ -41,11 +41,11 @@ class OldRows:
             if not self._count or time.monotonic() - self._warned_at < INTERVAL_S:
                 return
             structlog.get_logger().warning(
-                "heartbeats stored that retention deletes within minutes",
+                "rows stored that retention deletes within minutes",
                 count=self._count,
                 oldest=(EPOCH + timedelta(microseconds=self._oldest_us)).isoformat(),
                 retention_days=self._retention_days,
-                hint="Their timestamps are older than HEARTBEAT_CONSUMER__RETENTION_DAYS. To keep such heartbeats,"
+                hint="Their timestamps are older than HEARTBEAT_CONSUMER__RETENTION_DAYS. To keep such rows,"
                 " raise it, or set it to 0, which keeps everything.",
             )
             self._warned_at, self._count = time.monotonic(), 0

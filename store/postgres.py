@@ -70,7 +70,7 @@ class PostgresStore:
         self._copy_events = self._unique.copy if self._unique else copy_statement(self._contract, self._encode)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
-        self._days = Days(settings.consumer.retention_days)
+        self._days = Days(self._contract.table, settings.consumer.retention_days)
         self._note_old = note_old or OldRows(settings.consumer.retention_days).add
         self._rejected_max_bytes = settings.consumer.rejected_max_bytes
         self._quarantined = self._quarantined_bytes = 0  # since the quarantine was bounded
@@ -110,8 +110,7 @@ class PostgresStore:
             return rejected
 
         def write(connection: Connection) -> list[Rejected]:
-            if self._contract.maintained:
-                self._days.prepare(connection, batch.minutes)
+            self._days.prepare(connection, batch.minutes)
             if self._unique:
                 self._unique.prepare(connection)
             try:
@@ -170,7 +169,7 @@ class PostgresStore:
                     duplicates = self._store_rows(connection, batch, part, check)
                     connection.execute(CHECK_NOW)
             except REFUSALS as error:
-                if is_taken_id(connection, error) or is_partition_made_meanwhile(error):
+                if is_taken_id(connection, error) or is_partition_made_meanwhile(error, self._contract.table):
                     raise
                 if len(part) > 1:
                     middle = part.start + len(part) // 2

@@ -59,10 +59,10 @@ def is_taken_id(connection: psycopg.Connection, error: psycopg.Error) -> bool:
     return connection.execute(HOLDS_ROW_ID, (schema, index, ROW_ID)).fetchone() is not None
 
 
-def is_partition_made_meanwhile(error: psycopg.Error) -> bool:
+def is_partition_made_meanwhile(error: psycopg.Error, table: str) -> bool:
     """Return whether a day's partition was created while a row was written to the default one: write it again."""
     is_bound = isinstance(error, pg.CheckViolation) and error.diag.constraint_name is None
-    return is_bound and error.diag.table_name == "heartbeats_default"
+    return is_bound and error.diag.table_name == f"{table}_default"
 
 
 def explain(error: psycopg.Error, tried: str, address: PostgreSQL, credentials: Credentials) -> HeartbeatError:

@@ -19,10 +19,13 @@ FROM pg_attribute JOIN pg_type AS declared ON declared.oid = atttypid
 JOIN pg_type AS base ON base.oid = coalesce(nullif(declared.typbasetype, 0), declared.oid)
 WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped
 """
-# A view, or a table of another server, does not commit with the ledger.
+# A view, or a table of another server, does not commit with the ledger. Retention goes by the partitions' column.
 STORAGE: Final = """
 SELECT relkind IN ('r', 'p'), relpersistence = 'u' OR EXISTS (
-    SELECT FROM pg_partition_tree(held.oid) JOIN pg_class AS part ON part.oid = relid WHERE part.relpersistence = 'u')
+    SELECT FROM pg_partition_tree(held.oid) JOIN pg_class AS part ON part.oid = relid WHERE part.relpersistence = 'u'
+), (
+    SELECT attname FROM daily_tables JOIN pg_partitioned_table ON partrelid = held.oid
+    JOIN pg_attribute ON attrelid = partrelid AND attnum = partattrs[0] WHERE table_name = relname)
 FROM pg_class AS held WHERE oid = to_regclass(quote_ident(%s))
 """
 # `unique` needs an index on exactly these columns, over all rows, that is checked at once (for ON CONFLICT), and the
@@ -100,10 +103,12 @@ def misfits_of(contract: Contract, columns: Mapping[str, Column]) -> list[str]:
 
 def storage_misfits_of(connection: Connection, contract: Contract) -> list[str]:
     """Return why the table would not keep what the ledger counts, as phrases."""
-    is_table, is_unlogged = connection.execute(STORAGE, (contract.table,)).fetchone() or (True, False)
+    is_table, is_unlogged, day_of = connection.execute(STORAGE, (contract.table,)).fetchone() or (True, False, None)
     misfits = [] if is_table else ["it is no table of this database"]
     if is_unlogged:
         misfits.append("it is UNLOGGED, so a crash of PostgreSQL empties it")
+    if day_of not in (None, contract.time):
+        misfits.append(f"it is partitioned by day of {day_of}, but the time of the event is {contract.time}")
     return misfits
 
 

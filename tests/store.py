@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from pydantic import SecretStr
 
-from common.settings import Consumer, Credentials, PostgreSQL, Settings
+from common.settings import Consumer, Credentials, Event, PostgreSQL, Settings
 from store.clocks import Clocks
 from store.events import Events
 from store.lag import Lag
@@ -16,11 +16,15 @@ from tests.pipeline import Database
 Store = TypeVar("Store", bound=PostgresStore)
 
 
-def settings_on(database: Database, consumer: Consumer | None = None) -> Settings:
+def settings_on(database: Database, consumer: Consumer | None = None, event: Event | None = None) -> Settings:
     """Return settings whose PostgreSQL is the test's; no variable and no .env has a say."""
     server = database.server
     return Settings().model_copy(
-        update={"postgresql": PostgreSQL(host=server.host, port=server.port), "consumer": consumer or Consumer()}
+        update={
+            "postgresql": PostgreSQL(host=server.host, port=server.port),
+            "consumer": consumer or Consumer(),
+            "event": event or Event(),
+        }
     )
 
 

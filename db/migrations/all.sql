@@ -60,6 +60,8 @@ COMMIT;
 \ir once.sql
 \set migration 0014-pipeline-events.sql
 \ir once.sql
+\set migration 0016-daily-tables.sql
+\ir once.sql
 
 SELECT set_config('heartbeat.unknown', coalesce((
     SELECT string_agg(name, ', ' ORDER BY number) FROM heartbeat_migrations WHERE name <> ALL (string_to_array(:'known', ' '))

@@ -228,7 +228,7 @@ def test_day_made_while_its_row_is_on_the_way_refuses_no_row(database: Database,
             wait_until(lambda: database.query("SELECT 1 FROM pg_locks WHERE NOT granted"))
         copying.join(10)
 
-    assert [is_partition_made_meanwhile(error) for error in errors] == [True]
+    assert [is_partition_made_meanwhile(error, "heartbeats") for error in errors] == [True]
 
 
 def test_older_database_gets_a_partition_for_old_rows(database: Database) -> None:
@@ -247,7 +247,7 @@ def test_older_database_gets_a_partition_for_old_rows(database: Database) -> Non
             "heartbeats_old": 21_000,
             "heartbeats_default": 2,
         }
-    assert database.query("SELECT drop_strays(7, 30000)") == [(21_001,)]
+    assert database.query("SELECT drop_strays('heartbeats', 7, 30000)") == [(21_001,)]
 
 
 def test_two_consumers_store_a_week_in_any_order(start: StartService, topic: Topic, database: Database) -> None:

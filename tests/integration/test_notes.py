@@ -100,7 +100,9 @@ def test_notes_from_before_the_horizon_go_at_once(database: Database) -> None:
     assert database.query(NOTED) == [(0,)]
 
 
-@pytest.mark.parametrize("drop", ["drop_heartbeats_day((now() AT TIME ZONE 'UTC')::date - 9)", "drop_strays(7)"])
+@pytest.mark.parametrize(
+    "drop", ["drop_day('heartbeats', (now() AT TIME ZONE 'UTC')::date - 9)", "drop_strays('heartbeats', 7)"]
+)
 def test_refresh_that_meets_a_day_being_dropped_keeps_its_rollups(database: Database, drop: str) -> None:
     """Whichever comes first: what was summed up of a day stays when its rows are dropped."""
     if "day" in drop:

@@ -130,7 +130,7 @@ def test_failed_step_is_an_event_once_for_each_cause(database: Database) -> None
 
 def test_dropped_day_and_its_event_are_one_transaction(database: Database) -> None:
     [(day,)] = database.query("SELECT (now() AT TIME ZONE 'UTC')::date - 2")
-    drop = "SELECT drop_heartbeats_day(%s)"
+    drop = "SELECT drop_day('heartbeats', %s)"
     database.query("SELECT make_heartbeats_partition(%s)", day)
     database.query("INSERT INTO heartbeats VALUES (DEFAULT, 'CUST-1', %s::timestamp AT TIME ZONE 'UTC', 70)", day)
     with database.connect() as connection:

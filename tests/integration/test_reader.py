@@ -140,5 +140,5 @@ def test_reader_that_locks_heartbeats_delays_old_and_coming_days_and_nothing_els
 
     assert owner.query("SELECT count(*) FROM heartbeats") == [(8,)]
     assert owner.query(
-        "SELECT to_regclass(%s) IS NOT NULL, (SELECT count(*) FROM heartbeats_days_to_drop(2))", far
+        "SELECT to_regclass(%s) IS NOT NULL, (SELECT count(*) FROM days_to_drop('heartbeats', 2))", far
     ) == [(True, 0)]

@@ -70,15 +70,15 @@ WHOLE = {kind: [*range(10)] for kind in KEPT}
 FLOOR = {kind: [0, 1] for kind in KEPT}
 
 REFUSED = [
-    "SELECT drop_strays(0)", "SELECT drop_strays(-1)", "SELECT drop_strays(NULL)", "SELECT drop_strays(2147483647)",
-    "SELECT drop_strays(36501)", "SELECT drop_rejected(0)", "SELECT drop_rejected(-36500)",
-    "SELECT drop_rejected(NULL)", "SELECT drop_rollups(0)", "SELECT drop_rollups(NULL, NULL)",
-    "SELECT drop_rollups(1, -1)", "SELECT drop_strays(now() + interval '30 days', 100)",
-    "SELECT drop_rejected(now())", "SELECT drop_rollups('infinity'::timestamptz)",
-    "SELECT heartbeats_days_due('9999-01-01', '9999-01-01')",
-    f"SELECT drop_heartbeats_day({TODAY})", f"SELECT drop_heartbeats_day({TODAY} - 1)",
-    "SELECT drop_heartbeats_day(NULL)", "SELECT drop_heartbeats_day('infinity')",
-    f"SELECT drop_heartbeats_day((to_char({TODAY}, 'YYYY-MM-DD') || ' BC')::date)",
+    "SELECT drop_strays('heartbeats', 0)", "SELECT drop_strays('heartbeats', -1)",
+    "SELECT drop_strays('heartbeats', NULL)", "SELECT drop_strays('heartbeats', 2147483647)",
+    "SELECT drop_strays('heartbeats', 36501)", "SELECT drop_strays('heartbeats', now() + interval '30 days', 100)",
+    "SELECT drop_rejected(0)", "SELECT drop_rejected(-36500)", "SELECT drop_rejected(NULL)", "SELECT drop_rollups(0)",
+    "SELECT drop_rollups(NULL, NULL)", "SELECT drop_rollups(1, -1)", "SELECT drop_rejected(now())",
+    "SELECT drop_rollups('infinity'::timestamptz)", "SELECT heartbeats_days_due('9999-01-01', '9999-01-01')",
+    f"SELECT drop_day('heartbeats', {TODAY})", f"SELECT drop_day('heartbeats', {TODAY} - 1)",
+    "SELECT drop_day('heartbeats', NULL)", "SELECT drop_day('heartbeats', 'infinity')",
+    f"SELECT drop_day('heartbeats', (to_char({TODAY}, 'YYYY-MM-DD') || ' BC')::date)",
     "UPDATE retention_floor SET retention_days = 1", "DELETE FROM retention_floor",
     "INSERT INTO retention_floor DEFAULT VALUES", "TRUNCATE retention_floor", "DROP TABLE retention_floor",
     "CREATE OR REPLACE FUNCTION retention_limit(text, integer) RETURNS timestamptz RETURN now()",
@@ -95,7 +95,7 @@ REFUSED = [
 ]  # fmt: skip
 HARMLESS = [
     "SELECT release_rejected(array_agg(id)) FROM rejected_heartbeats",
-    "SELECT drop_heartbeats_day('-infinity')",
+    "SELECT drop_day('heartbeats', '-infinity')",
     "SELECT bound_rejected(1)",
     "INSERT INTO heartbeats_touched VALUES ('infinity', '-infinity', -1), (now(), '-infinity', -1)",
     "SELECT refresh_rollups()",
@@ -120,14 +120,9 @@ def test_stolen_role_cannot_erase_recent_data(roles: Roles, subtests: pytest.Sub
 def test_smallest_retention_keeps_today_and_yesterday(roles: Roles) -> None:
     """All that the consumer's role can drop is older than the floor, and the ledger says how much it was."""
     with roles.connect(roles.consumer) as stolen:
-        for statement in (
-            "drop_strays(1)",
-            "drop_rejected(1)",
-            "drop_rollups(1)",
-            "drop_events(1)",
-            f"drop_heartbeats_day({TODAY} - 2)",
-        ):
-            stolen.execute(f"SELECT {statement}".encode())
+        day = f"drop_day('heartbeats', {TODAY} - 2)"
+        old = "drop_strays('heartbeats', 1), drop_rejected(1), drop_rollups(1), drop_events(1)"
+        stolen.execute(f"SELECT {old}, {day}".encode())
 
     assert kept(roles.database) == FLOOR
     assert roles.database.query("SELECT sum(stored_dropped), sum(rejected_dropped) FROM kafka_ledger") == [(8, 8)]
@@ -138,7 +133,7 @@ def test_a_name_does_not_make_a_day_old(roles: Roles) -> None:
     today = roles.database.query(f"SELECT 'heartbeats_' || to_char({TODAY}, 'YYYYMMDD')")[0][0]
     roles.database.query(f"ALTER TABLE {today} RENAME TO heartbeats_20200101")
     with roles.connect(roles.consumer) as stolen, pytest.raises(pg.RaiseException, match="does not hold"):
-        stolen.execute("SELECT drop_heartbeats_day('2020-01-01')")
+        stolen.execute("SELECT drop_day('heartbeats', '2020-01-01')")
 
     assert kept(roles.database) == WHOLE
 

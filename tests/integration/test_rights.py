@@ -73,7 +73,7 @@ def test_pipeline_takes_a_schema_of_its_own_in_a_shared_database(database: Datab
     for _ in range(2):
         client("psql", database, "-q", "-f", "db/schema.sql", "-f", "db/roles.sql", **names, **path)
     with roles.connect(roles.consumer) as consumer:
-        made = consumer.execute("SELECT heartbeats_days_to_make(7, 9)").fetchall()
+        made = consumer.execute("SELECT days_to_make('heartbeats', 7, 9)").fetchall()
         consumer.execute("INSERT INTO heartbeats VALUES (-1, 'x', now(), 70)")
     with roles.connect(roles.reader) as reader:
         seen = reader.execute("SELECT customer_id FROM heartbeats").fetchall()

@@ -58,7 +58,7 @@ def test_running_the_schema_again_upgrades_a_filled_database(database: Database,
     database.query("SELECT refresh_rollups(20)")
     database.query(NOTE)
     database.query("SELECT make_heartbeats_partition((now() AT TIME ZONE 'UTC')::date - 2)")
-    database.query("SELECT drop_heartbeats_day((now() AT TIME ZONE 'UTC')::date - 2)")
+    database.query("SELECT drop_day('heartbeats', (now() AT TIME ZONE 'UTC')::date - 2)")
     database.query("UPDATE retention_floor SET retention_days = 5")
     before = contents(database)
     if missing:
