@@ -18,7 +18,9 @@ BEGIN
                 WHEN partstrat <> 'r' OR partnatts <> 1 OR atttypid IS DISTINCT FROM 'timestamptz'::regtype
                 THEN 'it must be partitioned by the range of one timestamptz column'
                 WHEN NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = held.oid AND attname = 'id' AND atttypid = 'bigint'::regtype)
-                THEN 'it must have a column id of the type bigint' END
+                THEN 'it must have a column id of the type bigint'
+                WHEN partdefid <> 0 AND (SELECT relname FROM pg_class WHERE oid = partdefid) <> asked || '_default'
+                THEN format('its default partition must have the name %s_default', asked) END
     INTO relation, time_column, strays, fault
     FROM daily_tables JOIN pg_class AS held ON relname = table_name
     JOIN pg_partitioned_table ON partrelid = held.oid

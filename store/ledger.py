@@ -40,6 +40,7 @@ FIND_GENERATION: Final = "SELECT generation, table_name FROM kafka_topics WHERE 
 # The next generation; after the last one, that of an older topic without rows.
 FREE_GENERATION: Final = "SELECT free_generation()"
 ADD_TOPIC: Final = "INSERT INTO kafka_topics (generation, topic_id, topic, table_name) VALUES (%s, %s, %s, %s)"
+IF_RENAMED: Final = "If the table was renamed, run: UPDATE kafka_topics SET table_name = '{}' WHERE table_name = '{}';"
 OPEN_LEDGER: Final = """
 INSERT INTO kafka_ledger (generation, partition, start_offset, next_offset)
 SELECT %(generation)s, opened.partition, opened.low, opened.low
@@ -190,7 +191,8 @@ def _find(connection: Connection, topic: TopicIdentity, table: str) -> int | Non
     if stored_in != table:
         raise ConfigError(
             f"cannot store topic {topic.name} in table {table}: its events are stored in {stored_in}",
-            hint="Each event needs a topic of its own: correct kafka.topic or event.contract.",
+            hint="Each event needs a topic of its own: correct kafka.topic or event.contract. "
+            + IF_RENAMED.format(table, stored_in),
         )
     return int(generation)
 

@@ -172,8 +172,12 @@ def test_identity_and_generated_columns_move_to_the_day(database: Database) -> N
         (f"CREATE TABLE visits ({COLUMNS}) PARTITION BY RANGE (id)", "partitioned by the range of one timestamptz"),
         (f"CREATE TABLE visits ({COLUMNS}) PARTITION BY RANGE ((id + 1))", "partitioned by the range of one"),
         (TABLE.replace("id bigint", "id integer"), "a column id of the type bigint"),
+        (
+            f"{TABLE}; CREATE TABLE rest PARTITION OF visits DEFAULT",
+            "default partition must have the name visits_default",
+        ),
     ],
-    ids=["missing", "hash", "id", "expression", "integer"],
+    ids=["missing", "hash", "id", "expression", "integer", "default"],
 )
 def test_table_that_cannot_be_kept_by_day_is_told(database: Database, statement: str, fault: str) -> None:
     """The message appears when the person applies the table's SQL file, not a week later."""
