@@ -132,7 +132,7 @@ def test_migration_and_its_event_are_one_transaction(empty: Empty, database: Dat
 
 
 def test_new_database_has_had_all_migrations(database: Database) -> None:
-    """They are numbered without a gap: the list in all.sql names every file of the folder."""
+    """They are numbered without a gap: the list in schema.sql names every file of the folder."""
     assert database.query("SELECT number, name FROM heartbeat_migrations ORDER BY number") == [
         (int(name[:4]), name) for name in MIGRATIONS
     ]
