@@ -46,7 +46,7 @@
 \ir migrations/once.sql
 \set migration 0014-pipeline-events.sql
 \ir migrations/once.sql
-\set migration 0016-daily-tables.sql
+\set migration 0015-daily-tables.sql
 \ir migrations/once.sql
 \ir migrations/end.sql
 
