@@ -61,6 +61,8 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
     with Live(console=console, auto_refresh=False) if console.is_terminal else contextlib.nullcontext() as live:
         while True:
             pipeline.check()
+            for service in (pipeline.producer, pipeline.consumer):
+                service.bound_log()
             now = time.monotonic()
             try:
                 figures, seen = pipeline.gauge.look(), now

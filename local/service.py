@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ STOP_GRACE_S: Final = 40.0  # longer than the producer waits for its last acknow
 FRESH_S: Final = 2.5  # an event older than this is not current; each comes once a second
 TAIL_BYTES: Final = 1024 * 1024  # of the log, read for the current events: thousands of alarms may stand behind one
 LAST_LINES: Final = 12
+LOG_BYTES: Final = 64 * 1024**2  # four days of a line a second; arbitrary
 
 
 class Service:
@@ -29,7 +31,7 @@ class Service:
         name: For people.
         arguments: Python's, such as `-m producer`.
         environment: Its whole environment.
-        log: File for its output, overwritten.
+        log: File for its output. An older one is deleted, and the one beside it from `bound_log`.
         keep_fds: Descriptors it inherits, such as a lock that is to be held until it has ended.
     Raises:
         LocalServerError: It cannot be started.
@@ -46,8 +48,11 @@ class Service:
     ) -> None:
         self.name = name
         self.log = log
+        self._older_log = log.with_name(f"{log.name}.1")
+        for older in (log, self._older_log):
+            older.unlink(missing_ok=True)
         command = [sys.executable, *arguments]
-        with log.open("wb") as output:
+        with log.open("ab") as output:  # appending, so that it goes on at the beginning once `bound_log` empties it
             self.process = Child(command, output=output, keep_fds=keep_fds, cwd=ROOT, env=environment)
 
     def __enter__(self) -> Self:
@@ -76,6 +81,16 @@ class Service:
     def said(self) -> str:
         """Return its last lines, indented, readable."""
         return "".join(f"\n    {readable(line)}" for line in self._tail()[-LAST_LINES:]) or " nothing"
+
+    def bound_log(self) -> None:
+        """
+        Copy a log of more than `LOG_BYTES` to a file beside it, which is overwritten, and empty it.
+
+        To be called now and then. Lines that are written between the two steps are lost.
+        """
+        if self.log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(self.log, self._older_log)
+            os.truncate(self.log, 0)
 
     def check(self) -> None:
         """

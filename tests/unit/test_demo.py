@@ -186,6 +186,30 @@ time.sleep(600)
     assert service.latest("Stored")["rate_per_s"] == 5
 
 
+def test_log_of_a_service_is_bounded(speaking: Speaking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo may run for months. The service goes on writing, into the same file."""
+    monkeypatch.setattr("local.service.LOG_BYTES", 10_000)
+    service = speaking("""
+import time
+for number in range(100_000):
+    print(f"line {number:90}", flush=True)
+    time.sleep(0.0005)
+""")
+
+    def is_bounded_again() -> bool:
+        service.bound_log()
+        return "line" in service.text() and len(older.read_text()) > 10_000 if older.exists() else False
+
+    older = service.log.with_name("speaker.log.1")
+    wait_until(is_bounded_again)
+    older.unlink()
+    wait_until(is_bounded_again)
+
+    lines = service.text().splitlines()
+    assert lines[0].startswith("line ")
+    assert older.stat().st_size + service.log.stat().st_size < 1_000_000
+
+
 def test_service_that_ended_by_itself_says_why(speaking: Speaking) -> None:
     """The person reads the service's own last words and its exit code."""
     service = speaking('print(\'{"event": "cannot go on", "level": "error"}\'); raise SystemExit(2)')
