@@ -1,12 +1,14 @@
 """The end of the demo: stop the producer, wait until all is stored, stop the consumer, check the ledger."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from rich.console import Console
 
 from common.errors import OutageError
+from common.text import visible
+from demo.figures import Gauge
 from demo.watch import Pipeline
 from local.child import Child
 from local.service import ROOT
@@ -18,6 +20,7 @@ CATCH_UP_S: Final = 60.0  # for the consumer, once nothing more is sent; it take
 VERIFY_S: Final = 600.0  # it counts every row
 HURRIED_S: Final = 20.0  # each of the two after a Ctrl-C, since a person waits
 LOOK_S: Final = 0.2
+OPEN_SHOWN: Final = 5  # alarms listed at the end
 
 
 def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str], *, lock: int, hurried: bool) -> int:
@@ -46,6 +49,8 @@ def finish(pipeline: Pipeline, console: Console, environment: Mapping[str, str],
     exit_code = _verify(environment, lock, patience_s)
     if exit_code is None:
         failures.append(f"the check was not done after {patience_s:.0f} s")
+    for line in alarms(pipeline.gauge):
+        console.print(line)
     for failure in failures:
         console.print(f"note: {failure}")
     console.print(f"the data stays in {DATA.relative_to(ROOT)}, the next demo continues with it")
@@ -68,6 +73,32 @@ def _caught_up(pipeline: Pipeline, *, hurried: bool) -> bool:
         return wait_until(is_caught_up, HURRIED_S if hurried else CATCH_UP_S, every_s=LOOK_S)
     except (OutageError, TimeoutError):
         return False
+
+
+def alarms(gauge: Gauge) -> Iterator[str]:
+    """Return lines about the alarms of this run, and about those that are open at its end."""
+    try:
+        (opened, ended), figures = gauge.alarms_of_this_run(), gauge.look()
+    except OutageError as error:
+        yield f"note: {error}"
+        return
+    if opened or ended:
+        yield f"alarms of this run: {_by_kind(opened)} opened, {_by_kind(ended)} ended"
+    else:
+        yield "no alarm was opened or ended in this run; for more: HEARTBEAT_PRODUCER__EPISODES_PER_HOUR=600 make demo"
+    if not figures.alarms:
+        yield "no one is in alarm"
+        return
+    yield f"in alarm now: {_by_kind(figures.open_alarms)}"
+    for alarm in figures.alarms[:OPEN_SHOWN]:
+        since = f"{alarm.since.astimezone():%Y-%m-%d %H:%M:%S}"
+        yield f"  {visible(alarm.customer)} {alarm.kind} since {since}, {alarm.bpm} bpm"
+    yield "  all of them, while the demo runs: SELECT * FROM alarms WHERE ended_at IS NULL"
+
+
+def _by_kind(counts: Mapping[str, int]) -> str:
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items()))
+    return f"{sum(counts.values()):,} ({kinds})" if kinds else "0"
 
 
 def _verify(environment: Mapping[str, str], lock: int, patience_s: float) -> int | None:

@@ -80,7 +80,7 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
             running_s = now - first_sent if first_sent else 0.0
             scene = view.Scene(running_s, sent, stored, figures, pipeline.addresses)
             if live:
-                live.update(view.picture(scene), refresh=True)
+                live.update(view.picture(scene, console.height), refresh=True)
             else:
                 console.print(view.plain(scene))
             if seconds and running_s >= seconds:

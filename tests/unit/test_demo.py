@@ -1,9 +1,7 @@
-"""What the demo shows and how it reads its services, without the servers."""
+"""What the demo shows, without the servers."""
 
 import io
-import json
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +11,8 @@ from rich.console import Console
 
 from common.errors import ConfigError
 from demo import run, view
-from demo.figures import Figures
+from demo.figures import Alarm, Figures, choose
 from demo.progress import progress
-from local.errors import LocalServerError
-from local.service import Service, readable
-from local.waiting import wait_until
 
 SCENE = view.Scene(
     seconds=61.4,
@@ -30,31 +25,22 @@ SCENE = view.Scene(
         latest=[("CUST-000042", datetime(2026, 11, 22, 9, 0, tzinfo=UTC), 72)],
         newest_age_s=0.08,
         distribution={70: 4000, 120: 1000},
+        open_alarms={"high": 1, "silent": 1_233},
+        alarms=[
+            Alarm("CUST-000003", "high", datetime(2026, 11, 22, 8, 59, 7, tzinfo=UTC), 109),
+            *(Alarm(f"CUST-{n:06d}", "silent", datetime(2026, 11, 22, 8, 58, tzinfo=UTC), 71) for n in range(100, 119)),
+        ],
+        rates={f"CUST-{n:06d}": [(float(at), 60.0 + 10 * n) for at in range(-180, 0, 5)] for n in range(1, 6)},
     ),
     addresses=("Kafka       127.0.0.1:9094", "PostgreSQL  psql -h localhost"),
 )
-Speaking = Callable[[str], Service]
 NOTHING_YET = view.Scene(0.0, {}, {}, Figures(), ())
 
 
-@pytest.fixture
-def speaking(tmp_path: Path) -> Iterator[Speaking]:
-    """Return a function that starts a Python program as a service."""
-    started: list[Service] = []
-
-    def start(code: str) -> Service:
-        started.append(Service("speaker", ("-c", code), {}, tmp_path / "speaker.log"))
-        return started[-1]
-
-    yield start
-    for service in started:
-        service.end()
-
-
-def drawn(scene: view.Scene) -> str:
-    """Return the picture as a terminal of 80 columns shows it."""
+def drawn(scene: view.Scene, lines: int = 24) -> str:
+    """Return the picture as a terminal of 80 columns shows it, without colours."""
     console = Console(file=io.StringIO(), width=80, force_terminal=False)
-    console.print(view.picture(scene))
+    console.print(view.picture(scene, lines))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -85,41 +71,71 @@ def test_demo_port_that_is_none_is_refused(text: str) -> None:
 
 def test_plain_line_tells_all_figures() -> None:
     """A log file of the demo is read without a terminal."""
-    assert view.plain(SCENE).endswith(
-        "  sent 1,000/s  stored 998/s  lag 12  newest row 0.08 s  rows 60,123  rejected 7"
-    )
+    figures = "  sent 1,000/s  stored 998/s  lag 12  newest row 0.08 s  rows 60,123  rejected 7"
+
+    assert view.plain(SCENE).endswith(figures + "  in alarm 1,234 (high 1, silent 1,233)")
+    assert view.plain(replace(SCENE, figures=replace(SCENE.figures, open_alarms={}))).endswith(figures)
 
 
-def test_picture_fits_a_terminal_of_80_by_24() -> None:
-    """The smallest terminal people have shows everything, with no line broken."""
-    lines = drawn(SCENE).splitlines()
+@pytest.mark.parametrize(("terminal", "taken"), [(24, 22), (35, 22), (36, 34), (200, 34)])
+def test_picture_fits_a_terminal_of_80_columns(terminal: int, taken: int) -> None:
+    """The smallest terminal people have, of 24 lines, shows everything, with no line broken and one line to spare."""
+    lines = drawn(SCENE, terminal).splitlines()
 
-    assert len(lines) < 24
+    assert len(lines) == taken
     assert max(map(len, lines)) <= 80
     for word in ("01:01", "1,000/s", "998/s", "0.08 s", "60,123", "CUST-000042", "80.0%", "20.0%", "psql -h localhost"):
         assert any(word in line for line in lines), word
+    for word in (
+        "in alarm",
+        "1,234",
+        "3 CUST-000003  high   109 22 Nov ",
+        "CUST-000103  silent  71 ",
+        "2 CUST-000002          80 ",
+    ):
+        assert any(word in line for line in lines), word
+
+
+def test_each_person_of_the_plot_is_known_without_colours() -> None:
+    """A tenth of all men cannot tell red from green: a digit stands at each point, and beside the name."""
+    lines = drawn(SCENE).splitlines()
+
+    for number in range(1, 6):
+        assert any(str(number) * 30 in line for line in lines), number
+        assert any(f" {number} CUST-{number:06d} " in line for line in lines)
+
+
+def test_all_generated_rates_are_counted_once_in_either_table() -> None:
+    """A rate in no row, or in two, would make the percentages wrong."""
+    for rows in (view.STEPS_BPM, view.CLASSES_BPM):
+        assert [bpm for row in rows for bpm in row][:71] == list(range(50, 121))
+
+
+def test_people_in_alarm_take_the_places_of_others_and_keep_them() -> None:
+    """A line that changes its digit each second cannot be followed. Ids may have any form."""
+    assert choose([], [], []) == []
+    assert choose([], [], ["a", "b"]) == ["a", "b"]
+    assert choose(["a", "b"], [], ["a", "b", "c", "d", "e", "f"]) == ["a", "b", "c", "d", "e"]
+    assert choose(["a", "b", "c", "d", "e"], ["x", "b", "y"], []) == ["x", "b", "y", "d", "e"]
+    assert choose(["x", "b", "y", "d", "e"], ["z", "y"], []) == ["z", "b", "y", "d", "e"]
+    assert choose(["x", "b", "y", "d", "e"], [], ["a"]) == ["x", "b", "y", "d", "e"]
+    assert choose([], ["p", "q", "r", "s", "t", "u"], ["p", "a"]) == ["p", "q", "r", "s", "t"]
+    assert choose(["a"], ["x"], ["a", "x", "c"]) == ["x", "a", "c"]
 
 
 def test_customer_is_shown_as_text_whatever_the_name_holds() -> None:
     """Any sender to the topic could clear the screen, or have one name shown as another."""
     name = "A\x1b[2J\x9bB\u202eC\u2028[red]:heart:"
-    rows = [(name, datetime(2026, 11, 22, 9, 0, tzinfo=UTC), 72)]
+    at = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+    figures = replace(
+        SCENE.figures, latest=[(name, at, 72)], alarms=[Alarm(name, "low", at, 44)], rates={name: [(-9.0, 44.0)]}
+    )
 
-    lines = drawn(replace(SCENE, figures=replace(SCENE.figures, latest=rows))).splitlines()
+    lines = drawn(replace(SCENE, figures=figures)).splitlines()
 
     assert all(line.isprintable() for line in lines)
-    assert "A\\x1b[2J" in "".join(lines)
-
-
-def test_words_of_a_service_are_shown_as_text(speaking: Speaking) -> None:
-    """They hold what PostgreSQL said of a row, and JSON's escapes are undone by then."""
-    service = speaking("""print('{"event": "refused", "row": "A\\\\u001b[2J\\\\u202e"}\\nraw \\x1b[2J')""")
-    service.wait(10)
-
-    with pytest.raises(LocalServerError) as caught:
-        service.check()
-    assert service.said() == "\n    : refused row=A\\x1b[2J\\u202e\n    raw \\x1b[2J"
-    assert str(caught.value).replace("\n", "").isprintable()
+    assert "".join(lines).count("A\\x1b[2J") == 2
+    assert len(lines) < 24
 
 
 def test_nothing_yet_is_shown_as_such() -> None:
@@ -134,89 +150,6 @@ def test_age_is_shown_in_a_unit_that_fits(age_s: float, shown: str) -> None:
     scene = view.Scene(0.0, {}, {}, Figures(newest_age_s=age_s), ())
 
     assert f"newest row {shown} " in view.plain(scene)
-
-
-def test_event_of_a_service_is_one_readable_line() -> None:
-    """A person who reads why a service ended wants text, not JSON."""
-    event = {"event": "cannot do it", "level": "error", "timestamp": "t", "service": "consumer", "hint": "Do this."}
-
-    assert readable(json.dumps(event)) == "error: cannot do it hint=Do this."
-
-
-def test_latest_event_is_current_or_none(speaking: Speaking) -> None:
-    """A rate of ten seconds ago is not the rate of now."""
-    service = speaking(
-        """
-import datetime, json, time
-def say(**event):
-    event["timestamp"] = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
-    print(json.dumps(event), flush=True)
-print("not JSON", flush=True)
-print("[1]", flush=True)
-say(event="Sent", rate_per_s=4)
-say(event="Sent", rate_per_s=5, level="info")
-time.sleep(600)
-"""
-    )
-    wait_until(lambda: service.latest("Sent").get("rate_per_s") == 5)
-
-    assert service.latest("Stored") == {}
-    assert [event["rate_per_s"] for event in service.events("Sent")] == [4, 5]
-    assert service.said().startswith("\n    not JSON\n    [1]\n    : Sent rate_per_s=4\n    info: Sent rate_per_s=5")
-    wait_until(lambda: not service.latest("Sent"))
-    service.check()
-
-
-def test_latest_event_is_found_behind_a_thousand_others(speaking: Speaking) -> None:
-    """Many people may fall silent at once, each with a line of its own; the rate must not vanish from the picture."""
-    service = speaking(
-        """
-import datetime, json, time
-now = datetime.datetime.now(datetime.UTC).isoformat()
-say = lambda **event: print(json.dumps(event | {"timestamp": now}))
-say(event="Stored", rate_per_s=5)
-for number in range(1000):
-    say(event="alarm opened", customer_id=f"CUST-{number:06d}", kind="silent", usual_low=59.5, usual_high=101.5)
-print("that is all", flush=True)
-time.sleep(600)
-"""
-    )
-    wait_until(lambda: "that is all" in service.text())
-
-    assert service.latest("Stored")["rate_per_s"] == 5
-
-
-def test_log_of_a_service_is_bounded(speaking: Speaking, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A demo may run for months. The service goes on writing, into the same file."""
-    monkeypatch.setattr("local.service.LOG_BYTES", 10_000)
-    service = speaking("""
-import time
-for number in range(100_000):
-    print(f"line {number:90}", flush=True)
-    time.sleep(0.0005)
-""")
-
-    def is_bounded_again() -> bool:
-        service.bound_log()
-        return "line" in service.text() and len(older.read_text()) > 10_000 if older.exists() else False
-
-    older = service.log.with_name("speaker.log.1")
-    wait_until(is_bounded_again)
-    older.unlink()
-    wait_until(is_bounded_again)
-
-    lines = service.text().splitlines()
-    assert lines[0].startswith("line ")
-    assert older.stat().st_size + service.log.stat().st_size < 1_000_000
-
-
-def test_service_that_ended_by_itself_says_why(speaking: Speaking) -> None:
-    """The person reads the service's own last words and its exit code."""
-    service = speaking('print(\'{"event": "cannot go on", "level": "error"}\'); raise SystemExit(2)')
-    service.wait(10)
-
-    with pytest.raises(LocalServerError, match=r"the speaker ended by itself, exit code 2;.*\n    error: cannot go on"):
-        service.check()
 
 
 def test_progress_is_sparing_with_lines_in_a_file() -> None:
