@@ -22,8 +22,8 @@ def engine() -> None:
 
 @pytest.fixture(scope="session")
 def services(engine: None) -> Resolved:  # noqa: ARG001 - asked for, not looked at
-    """Every service of the file, resolved with nothing but .env."""
-    return resolve()
+    """Every service of the file but Spark, resolved with nothing but .env."""
+    return resolve(COMPOSE_PROFILES="monitoring")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from local.waiting import wait_until
 
 DOCKER: Final = shutil.which("docker") or "docker"
 SERVICES: Final = {"kafka", "kafka-ui", "postgresql", "schema", "producer", "consumer", "grafana"}
+MONITORING: Final = {"prometheus"}  # with the profile of that name
 PIPELINE: Final = ("kafka", "postgresql", "producer", "consumer")  # what runs without Grafana's and Kafka-UI's images
 GROUP: Final = "heartbeat-consumer"
 TOPIC: Final = "heartbeats"
@@ -65,13 +66,14 @@ def resolve(**environment: str) -> Resolved:
 
 def stack_environment() -> dict[str, str]:
     """Return a stack's environment: a name, free ports, and passwords that would show any mistake in quoting."""
-    kafka, postgresql, kafka_ui, grafana = map(str, free_ports(4))
+    kafka, postgresql, kafka_ui, grafana, prometheus = map(str, free_ports(5))
     return {
         "COMPOSE_PROJECT_NAME": f"heartbeat-e2e-{uuid.uuid4().hex[:8]}",
         "KAFKA_PORT": kafka,
         "POSTGRESQL_PORT": postgresql,
         "KAFKA_UI_PORT": kafka_ui,
         "GRAFANA_PORT": grafana,
+        "PROMETHEUS_PORT": prometheus,
         "POSTGRESQL_PASSWORD": 'owner\'s "pass word"',
         "POSTGRESQL_CONSUMER_PASSWORD": 'consumer\'s "pass\\word"',
         "GRAFANA_POSTGRESQL_PASSWORD": "reader's $word; --",

@@ -13,7 +13,7 @@ import yaml
 from common.settings import load
 from consumer.worker import DRAIN_S
 from local.service import ROOT
-from tests.e2e.stack import SERVICES, Resolved, resolve, resolve_file
+from tests.e2e.stack import MONITORING, SERVICES, Resolved, resolve, resolve_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("engine")]
 
@@ -23,6 +23,7 @@ PUBLISHED: Final = {
     "kafka-ui": ("127.0.0.1", "8080", 8080),
     "postgresql": ("127.0.0.1", "5434", 5432),
     "grafana": ("127.0.0.1", "3000", 3000),
+    "prometheus": ("127.0.0.1", "9090", 9090),
 }
 # Which versions: docs/platforms.md, held by tests/unit/test_versions.py.
 IMAGES: Final = {
@@ -30,13 +31,14 @@ IMAGES: Final = {
     "kafka-ui": r"ghcr\.io/kafbat/kafka-ui:v\d+\.\d+\.\d+",
     "postgresql": r"postgres:\d+",
     "grafana": r"grafana/grafana:\d+\.\d+\.\d+",
+    "prometheus": r"prom/prometheus:v\d+\.\d+\.\d+",
 }
 # By network, who is on it: who needs nothing of another service shares no network with it.
 NETWORKS: Final = {
-    "sending": {"kafka", "producer"},
-    "storing": {"kafka", "postgresql", "schema", "consumer", "spark"},
+    "sending": {"kafka", "producer", "prometheus"},
+    "storing": {"kafka", "postgresql", "schema", "consumer", "spark", "prometheus"},
     "browsing": {"kafka", "kafka-ui"},
-    "viewing": {"postgresql", "grafana"},
+    "viewing": {"postgresql", "grafana", "prometheus"},
 }
 VOLUMES: Final = {"kafka-data", "kafka-config", "postgresql-data", "grafana-data"}
 SECONDS: Final = re.compile(r"(?:(\d+)m)?(?:(\d+)s)?")
@@ -73,7 +75,7 @@ def test_image_is_pinned(services: Resolved, name: str) -> None:
     assert re.fullmatch(IMAGES[name], services[name]["image"])
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
+@pytest.mark.parametrize("name", sorted(SERVICES | MONITORING))
 def test_service_has_no_privilege(services: Resolved, name: str) -> None:
     """An attacker who takes over a service has a process without rights on a read-only file system."""
     service = services[name]
@@ -90,7 +92,7 @@ def test_service_has_no_privilege(services: Resolved, name: str) -> None:
 
 def test_services_reach_only_what_they_need() -> None:
     """Grafana, Kafka-UI or the producer, taken over, reach the server they use and none of the other services."""
-    services = resolve(COMPOSE_PROFILES="spark")
+    services = resolve(COMPOSE_PROFILES="spark,monitoring")
     found = {network: {n for n, s in services.items() if network in s["networks"]} for network in NETWORKS}
 
     assert found == NETWORKS
@@ -101,7 +103,7 @@ def test_mounts_in_memory_have_options_that_podman_knows() -> None:
     """Docker knows `uid` and `gid`; Podman refuses them."""
     options = {
         option
-        for service in resolve(COMPOSE_PROFILES="spark").values()
+        for service in resolve(COMPOSE_PROFILES="spark,monitoring").values()
         for mount in service.get("tmpfs", [])
         for option in mount.partition(":")[2].split(",")
     }
@@ -123,7 +125,7 @@ def test_a_second_clone_has_volumes_of_its_own(tmp_path: Path) -> None:
     assert {volume["name"] for volume in named} == {f"heartbeat_{name}" for name in VOLUMES}
 
 
-@pytest.mark.parametrize("name", ["kafka-ui", "grafana"])
+@pytest.mark.parametrize("name", ["kafka-ui", "grafana", "prometheus"])
 def test_health_check_goes_past_a_proxy(services: Resolved, name: str) -> None:
     """Docker's client can put a company's proxy into each container, and the image's wget (busybox) would ask it."""
     test = services[name]["healthcheck"]["test"]
@@ -155,7 +157,7 @@ def test_images_set_the_modes_of_their_files(file: Path) -> None:
     assert all(line.startswith(("--chmod=755 ", "requirements/")) for line in copied)  # those are read by root
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES))
+@pytest.mark.parametrize("name", sorted(SERVICES | MONITORING))
 def test_service_is_bounded_and_comes_back(services: Resolved, name: str) -> None:
     """Neither memory nor logs eat the machine, and a service that died is started again; the schema's job ends."""
     service = services[name]
@@ -167,7 +169,7 @@ def test_service_is_bounded_and_comes_back(services: Resolved, name: str) -> Non
     assert "container_name" not in service  # or --scale would not work
 
 
-@pytest.mark.parametrize("name", sorted(SERVICES - {"schema"}))
+@pytest.mark.parametrize("name", sorted((SERVICES | MONITORING) - {"schema"}))
 def test_service_has_a_health_check(services: Resolved, name: str) -> None:
     """Start-up goes by health, never by time; the services built here bring theirs in the image."""
     if "build" in services[name]:
@@ -193,6 +195,7 @@ def test_services_start_in_the_order_of_their_health(services: Resolved) -> None
         "consumer": {"kafka": "service_healthy", "schema": "service_completed_successfully"},
         "grafana": {"schema": "service_completed_successfully"},
         "kafka-ui": {"kafka": "service_healthy"},
+        "prometheus": {},  # it has to tell what does not start
     }
 
 
@@ -215,6 +218,7 @@ def test_data_is_on_named_volumes(services: Resolved) -> None:
         "kafka": {"/var/lib/kafka/data": "kafka-data", "/opt/kafka/config": "kafka-config"},  # the second one in memory
         "postgresql": {"/var/lib/postgresql": "postgresql-data"},
         "grafana": {"/var/lib/grafana": "grafana-data"},
+        "prometheus": {"/prometheus": "prometheus-data"},
     }
     assert services["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
 

