@@ -1,4 +1,4 @@
-"""The statements that store events: COPY or, for `unique` fields, COPY and an INSERT that omits duplicates."""
+"""Stores events: by COPY or, if it finds duplicates of `unique` fields, by an INSERT that omits them."""
 
 from collections import Counter
 from typing import Final
@@ -7,6 +7,7 @@ from psycopg import Connection
 from psycopg import errors as pg
 from psycopg.sql import SQL, Composed, Identifier
 
+from common.topic_identity import Check
 from contracts.contract import ROW_ID, Contract
 from contracts.fields import Text
 from store.batch import Batch
@@ -21,6 +22,7 @@ DROP: Final = SQL("DROP TABLE IF EXISTS {incoming}")
 CREATE: Final = SQL(
     "CREATE TEMPORARY TABLE {incoming} ON COMMIT DELETE ROWS AS SELECT {columns} FROM {table} WITH NO DATA"
 )
+WITHOUT_DUPLICATES: Final = 100  # batches, arbitrary
 # All sessions insert in the order of the unique fields (that of `Batch.sort`), so that two do not deadlock. Of
 # duplicates in a batch, the one with the smallest row id is stored. ON CONFLICT covers only the unique fields. So an id
 # that exists already raises an error, or the SELECT finds it: the SELECT does not see what its own statement inserted.
@@ -67,7 +69,8 @@ class Unique:
     """
     Stores only events that the table does not have yet, compared by the contract's `unique` fields.
 
-    `copy` is the statement that copies what `encode` writes into a temporary table, which `insert` reads.
+    It copies them straight into the table. If the table has one of them already, it copies them into a temporary table
+    and inserts from there, also the next `WITHOUT_DUPLICATES` batches: a COPY in vain leaves dead rows.
     """
 
     def __init__(self, contract: Contract, encode: Encode) -> None:
@@ -80,13 +83,14 @@ class Unique:
         table = Identifier(contract.table)
         # A session finds its temporary tables first. No contract's table has a space in its name.
         incoming = Identifier("pg_temp", f"incoming {contract.table}")
-        self.copy = COPY_EVENTS.format(incoming, columns)
+        self._copy, self._copy_incoming = copy_statement(contract, encode), COPY_EVENTS.format(incoming, columns)
         self._drop, self._empty = DROP.format(incoming=incoming), EMPTY.format(incoming=incoming)
         self._create = CREATE.format(incoming=incoming, columns=columns, table=table)
         self._insert = INSERT.format(
             incoming=incoming, columns=columns, table=table, unique=unique, order=order, id=Identifier(ROW_ID)
         )
         self._prepared: Connection | None = None
+        self._without_duplicates = WITHOUT_DUPLICATES  # batches in a row, the last ones
 
     def prepare(self, connection: Connection) -> None:
         """Create the temporary table, once in each session, outside of a transaction."""
@@ -95,20 +99,42 @@ class Unique:
             connection.execute(self._create)
             self._prepared = connection
 
-    def insert(self, connection: Connection, batch: Batch, part: range) -> Counter[int]:
+    def store(self, connection: Connection, batch: Batch, part: range, encoded: bytes, check: Check) -> Counter[int]:
         """
-        Insert the part of a batch that was copied last.
+        Store a part of a batch.
 
-        Other sessions that insert the same events wait until the transaction ends.
+        Other sessions that store the same events wait until the transaction ends.
 
+        Args:
+            connection: In a transaction.
+            batch: The batch.
+            part: Which of its events.
+            encoded: These events, for COPY.
+            check: Waited for before the table is written to.
         Returns:
             The number of duplicates by partition.
         Raises:
+            psycopg.Error: As `copy_rows`, except for duplicates.
             StaleOwnerError, LedgerError: A row id is taken, as `explain_taken_id`.
         """
+        is_direct = self._without_duplicates >= WITHOUT_DUPLICATES
+        if not is_direct:
+            copy_rows(connection, self._copy_incoming, encoded, len(part))
+        check.wait()  # else the previous batch could wait for this one's events, and this one for that batch
+        if is_direct:
+            try:
+                with connection.transaction():
+                    copy_rows(connection, self._copy, encoded, len(part))
+            # Two sessions that copy the same events in different orders can deadlock. PostgreSQL ends one of them.
+            except (pg.UniqueViolation, pg.DeadlockDetected):
+                self._without_duplicates = 0
+                copy_rows(connection, self._copy_incoming, encoded, len(part))
+            else:
+                return Counter()
         dropped = connection.execute(self._insert).fetchall()
         if taken := [row_id for row_id, is_taken in dropped if is_taken]:
             raise explain_taken_id(connection, batch, f"id {min(taken)} is taken")
         if len(part) < len(batch.records):  # the transaction also copies other parts
             connection.execute(self._empty)
+        self._without_duplicates = 0 if dropped else self._without_duplicates + 1
         return Counter(unpack(row_id)[1] for row_id, _ in dropped)

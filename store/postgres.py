@@ -67,7 +67,7 @@ class PostgresStore:
         self._contract = contract_of(settings.event)
         self._encode = Encode(self._contract)
         self._unique = Unique(self._contract, self._encode) if self._contract.unique else None
-        self._copy_events = self._unique.copy if self._unique else copy_statement(self._contract, self._encode)
+        self._copy_events = copy_statement(self._contract, self._encode)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(self._contract.table, settings.consumer.retention_days)
@@ -189,15 +189,13 @@ class PostgresStore:
         return refused
 
     def _store_rows(self, connection: Connection, batch: Batch, part: range, check: Check) -> Counter[int]:
-        self._copy_rows(connection, batch, part)
-        if not self._unique or not part:
+        if not part:
             return Counter()
-        check.wait()  # else the previous batch could wait for this one's events, and this one for that batch
-        return self._unique.insert(connection, batch, part)
-
-    def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
-        if part:
-            copy_rows(connection, self._copy_events, self._encoded(batch, part), len(part))
+        encoded = self._encoded(batch, part)
+        if self._unique:
+            return self._unique.store(connection, batch, part, encoded, check)
+        copy_rows(connection, self._copy_events, encoded, len(part))
+        return Counter()
 
     def _encoded(self, batch: Batch, part: range) -> bytes:
         columns = [column[part.start : part.stop] for column in batch.columns]

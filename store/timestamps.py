@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
+from operator import add
 from typing import Final
 
 from common.event import TIMESTAMP_PATTERN
@@ -43,15 +44,17 @@ class Seconds(dict[str, int]):
         joined, count = "".join(texts), len(texts)
         zone = texts[0][ZONE:] if texts else ""
         length = ZONE + len(zone)
+        fractions = [text[DOT + 1 : ZONE] for text in texts]
         if (
             zone in {"Z", UTC_OFFSET}
             and joined.isascii()  # other scripts have digits, too
             and set(map(len, texts)) == {length}
             and joined[DOT::length] == "." * count
             and all(joined[ZONE + place :: length] == letter * count for place, letter in enumerate(zone))
-            and "".join([text[DOT + 1 : ZONE] for text in texts]).isdigit()
+            and "".join(fractions).isdigit()
         ):
-            return [self[text[:DOT]] + int(text[DOT + 1 : ZONE]) for text in texts]
+            seconds = map(self.__getitem__, [text[:DOT] for text in texts])
+            return list(map(add, seconds, map(int, fractions)))
         return [self.read(text) for text in texts]
 
     def __missing__(self, text: str) -> int:

@@ -7,6 +7,7 @@ Only the store is replaced, by one that does the same and stops to send the sign
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from psycopg import Connection
@@ -39,9 +40,10 @@ class FaultyStore(PostgresStore):
         self._reach("after-commit")
         return rejected
 
-    def _copy_rows(self, connection: Connection, batch: Batch, part: range) -> None:
+    def _store_rows(self, connection: Connection, batch: Batch, part: range, check: Check) -> Counter[int]:
+        duplicates = Counter[int]()
         if self.point != "inside-copy" or self._batch != self.nth:
-            super()._copy_rows(connection, batch, part)
+            duplicates = super()._store_rows(connection, batch, part, check)
         else:
             with connection.cursor().copy(self._copy_events) as copy:
                 whole = self._encoded(batch, part)
@@ -50,6 +52,7 @@ class FaultyStore(PostgresStore):
                 self._reach("inside-copy")
                 copy.write(whole[len(whole) // 2 :])
         self._reach("after-copy")
+        return duplicates
 
     def _quarantine(
         self, connection: Connection, topic: TopicIdentity, batch: Batch, rejected: Sequence[Rejected]

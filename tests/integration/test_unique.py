@@ -1,5 +1,6 @@
 """Events that a producer sends again (`unique` in a contract) are stored once and counted in the ledger."""
 
+import itertools
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from examples.orders.contract import ORDERS
 from examples.orders.producer import order
 from local.waiting import wait_until
 from store.batch import Batch, Slice
+from store.insert import WITHOUT_DUPLICATES
 from store.postgres import PostgresStore
 from store.validation import Decode
 from tests import roles as test_roles
@@ -125,6 +127,33 @@ def test_two_consumers_that_get_the_same_events_wait_and_do_not_deadlock(orders:
 
     assert orders.query("SELECT count(*), count(DISTINCT order_id) FROM orders") == [(5000, 5000)]
     assert orders.query("SELECT sum(stored), sum(duplicates) FROM kafka_ledger") == [(5000, 5000)]
+
+
+def test_events_go_straight_into_the_table_until_duplicates_come(orders: Database) -> None:
+    """A temporary table and an INSERT cost more than COPY; a COPY in vain leaves dead rows, so it is rarely tried."""
+    settings = settings_on(orders).model_copy(update={"event": Event(contract=SETTING)})
+    topic, store = TopicIdentity("orders", "an id"), PostgresStore(settings, credentials_for(orders))
+    generation, _ = store.positions(topic, {0: (0, 1000)})
+    offsets = itertools.count()
+
+    def went_straight(key: str) -> bool:
+        offset = next(offsets)
+        records = [MemoryRecord(0, offset, order(key), round(time.time() * 1000))]
+        batch = Batch.of([Slice(0, offset, offset + 1, records)], generation, Decode(ORDERS, MAX_FUTURE))
+        store.write(batch, topic, MemoryCheck())
+        # The COPY has a subtransaction of its own, the INSERT is in the transaction of the ledger.
+        ((straight,),) = orders.query(
+            "SELECT max(o.xmin::text) <> max(l.xmin::text) FROM kafka_ledger AS l, orders AS o WHERE order_id = %s",
+            key,
+        )
+        return bool(straight)
+
+    assert went_straight("first")
+    went_straight("first")
+    assert not any(went_straight(f"{number}") for number in range(WITHOUT_DUPLICATES))
+    assert went_straight("last")
+    store.close()
+    assert orders.query("SELECT stored, duplicates FROM kafka_ledger") == [(WITHOUT_DUPLICATES + 2, 1)]
 
 
 def test_row_id_that_is_taken_is_no_duplicate(start: StartService, topic: Topic, orders: Database) -> None:
