@@ -71,16 +71,16 @@ def members_of(text: str) -> dict[str, str]:
     return found
 
 
-def object_of(members: Iterable[tuple[str, str]]) -> str:
-    """Return an object as JSON, given its keys and the JSON text of each value."""
-    return "{" + ", ".join([_KEYS[key] + text for key, text in members]) + "}"
+def object_of(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return an object as JSON in UTF-8, given its keys and the JSON text of each value."""
+    return b"{" + b", ".join([_KEYS[key] + text for key, text in members]) + b"}"
 
 
-class _Keys(dict[str, str]):
+class _Keys(dict[str, bytes]):
     """The latest short keys as JSON, with a colon. Most events have the same."""
 
-    def __missing__(self, key: str) -> str:
-        found = f"{json.dumps(key, ensure_ascii=False)}: "
+    def __missing__(self, key: str) -> bytes:
+        found = f"{json.dumps(key, ensure_ascii=not is_unicode(key))}: ".encode()
         if len(key) <= LONGEST_KEPT:
             if len(self) >= KEYS_KEPT:
                 self.clear()
@@ -112,7 +112,8 @@ def check_storable(text: str) -> None:
 def are_plainly_storable(texts: Sequence[bytes]) -> bool:
     """Return True only if `check_storable` accepts all this valid JSON. A quick check: False leaves the answer open."""
     joined = b"\n".join(texts)
-    may_be_odd = b"\\u" in joined or b"0e" in joined.translate(_DIGITS_TO_0)  # ten times as fast as the search
+    # These are ten times as fast as the search.
+    may_be_odd = b"\\" in joined or b"0e" in joined.translate(_DIGITS_TO_0)
     return max(map(len, texts), default=0) < DIGITS_AFTER_POINT // 2 and not (may_be_odd and _ODD.search(joined))
 
 

@@ -8,9 +8,11 @@ More than 250 lines: each kind is one class.
 
 import math
 import re
+import sys
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import chain
 from struct import Struct
 from typing import Annotated, Any, ClassVar, Final, assert_never
 
@@ -24,7 +26,7 @@ from store.timestamps import Y2000_US, Seconds, read_time
 INTEGER_TYPES: Final = {2: "smallint", 4: "integer", 8: "bigint"}
 INTEGER_CODES: Final = {2: "h", 4: "i", 8: "q"}  # of the struct module
 INTEGER_OIDS: Final = {2: 21, 4: 23, 8: 20}  # of those types, in PostgreSQL's catalog pg_type
-LONGEST_KEPT: Final = 256  # elements, arbitrary; the layout of an array, which is kept, takes 64 bytes for each
+_ARRAY, _EMPTY_ARRAY = Struct(">5i"), Struct(">3i")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
@@ -154,15 +156,22 @@ class IntegerArrayKind(Kind):
 
     def binary_all(self, values: Sequence[list[int]]) -> list[bytes]:
         """Return each array: dimensions, no nulls, element type, length, first index; then sizes and elements."""
-        return list(map(self._binary, values))
-
-    def _binary(self, value: list[int]) -> bytes:
-        if not value:
-            return Struct(">3i").pack(0, 0, self._oid)
-        sized = [self._size] * (2 * len(value))
-        sized[1::2] = value
-        layout = _kept_array if len(value) <= LONGEST_KEPT else _array
-        return layout(self._element.code, len(value)).pack(1, 0, self._oid, len(value), 1, *sized)
+        elements = array(self._element.code, chain.from_iterable(values))
+        if sys.byteorder == "little":
+            elements.byteswap()
+        # By byte instead of by element, which halves the time.
+        width = 4 + self._size
+        sized, plain = bytearray(width * len(elements)), elements.tobytes()
+        sized[3::width] = bytes([self._size]) * len(elements)
+        for place in range(self._size):
+            sized[4 + place :: width] = plain[place :: self._size]
+        found, written, start = [], bytes(sized), 0
+        for value in values:
+            end = start + width * len(value)
+            header = _ARRAY.pack(1, 0, self._oid, len(value), 1) if value else _EMPTY_ARRAY.pack(0, 0, self._oid)
+            found.append(header + written[start:end])
+            start = end
+        return found
 
 
 class FloatKind(Kind):
@@ -287,7 +296,7 @@ class JsonKind(Kind):
         texts = list(map(bytes, parsed))
         if not are_plainly_storable(texts):
             raise FaultError("characters")
-        return list(map(self._unless_null, texts))
+        return list(map(self._unless_null, texts)) if b"null" in texts else list(texts)
 
     def binary_all(self, values: Sequence[bytes]) -> list[bytes]:
         """Return each value after the version."""
@@ -299,13 +308,6 @@ class JsonKind(Kind):
         if not self._nullable:
             raise FaultError("null")
         return None
-
-
-def _array(code: str, elements: int) -> Struct:
-    return Struct(">5i" + f"i{code}" * elements)
-
-
-_kept_array: Final = lru_cache(3 * LONGEST_KEPT)(_array)
 
 
 def kind_of(field: AnyField) -> Kind:  # noqa: PLR0911 - one for each kind

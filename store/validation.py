@@ -79,8 +79,8 @@ class Decode:
         longest = max(map(len, given), default=0)
         if len(given) < len(payloads) or longest > MAX_EVENT_BYTES:
             return None
-        is_plain = longest <= MAX_NESTING and all(map(bytes.isascii, given))
-        if not (is_plain or all(map(_is_for_parser, given))):
+        is_flat = longest <= MAX_NESTING or max([one.count(b"{") + one.count(b"[") for one in given]) <= MAX_NESTING
+        if not (is_flat and all(map(bytes.isascii, given))) and not all(map(_is_for_parser, given)):
             return None
         try:
             parsed = list(map(self._parse, given))
@@ -167,16 +167,17 @@ class _Others:
 
     def read(self, texts: Mapping[str, str]) -> bytes:
         """Return them as an object, given the exact text of each value."""
-        others = [(key, text) for key, text in texts.items() if key not in self._names]
-        found: bytes = self._column.read({self._column.name: object_of(others)})
+        others = [(key, text.encode()) for key, text in texts.items() if key not in self._names]
+        found: bytes = self._column.read({self._column.name: object_of(others).decode()})
         return found
 
     def convert_all(self, payloads: Sequence[bytes]) -> list[bytes]:
         """Return those of each payload as an object, by the fast parser; raise FaultError if `read` must decide."""
-        names, found = self._names, []
-        for others in map(self._parse, payloads):
-            texts = [(key, str(value, "utf-8")) for key, value in others.items() if key not in names]
-            found.append(object_of(texts).encode())
+        names = self._names
+        found = [
+            object_of([(key, bytes(value)) for key, value in others.items() if key not in names])
+            for others in map(self._parse, payloads)
+        ]
         return self._column.convert_all(found)
 
 
