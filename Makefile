@@ -26,10 +26,12 @@ spark-test: $(VENV)/.dev-installed $(VENV)/.spark-installed ## the Spark engine'
 
 check: lint types test faults ## what CI runs, except spark-test and e2e
 
-lint: $(VENV)/.dev-installed ## ruff, and which module may import which
+lint: $(VENV)/.dev-installed ## ruff, which module may import which, the Dockerfiles and the compose file
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/hadolint Dockerfile.* .ci/postgres/Dockerfile
+	@$(BIN)/compose-lint check --quiet --fail-on low --skip-suppressed --strict-config --no-merge-overrides docker-compose.yml
 
 types: $(VENV)/.dev-installed ## mypy --strict
 	@$(BIN)/python -m mypy
