@@ -1,9 +1,11 @@
-"""A service's command line."""
+"""The command lines: their options, and errors that repeat no argument."""
 
 import argparse
 import re
 from pathlib import Path
 from typing import Final, NoReturn
+
+from common.version import VERSION
 
 # argparse's words before it repeats an argument.
 _REPEATS: Final = re.compile(
@@ -20,8 +22,15 @@ class Parser(argparse.ArgumentParser):
         super().error(_REPEATS.sub(r"\1", message))
 
 
+def command_parser(program: str, description: str) -> Parser:
+    """Return a parser with the options of every command."""
+    parser = Parser(prog=program, description=description)
+    parser.add_argument("--version", action="version", version=f"heartbeat-pipeline {VERSION}")
+    return parser
+
+
 def service_parser(program: str, description: str) -> Parser:
     """Return a parser with the options of every service."""
-    parser = Parser(prog=program, description=description)
+    parser = command_parser(program, description)
     parser.add_argument("--config", type=Path, default=Path("config.yml"), help="settings file (default: %(default)s)")
     return parser

@@ -131,7 +131,8 @@ def test_programs_and_their_options_exist(page: Path) -> None:
         if name != "pytest" and not (file.with_suffix(".py").exists() or (file / "__main__.py").exists()):
             lost.append(name)
         elif name != "pytest":
-            room = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / name.split(".")[0]).rglob("*.py"))
+            files = (path for room in (name.split(".")[0], "common") for path in (ROOT / room).rglob("*.py"))
+            room = "\n".join(path.read_text(encoding="utf-8") for path in files)
             lost += [option for option in re.findall(r"--[a-z-]+", rest) if f'"{option}"' not in room]
 
     assert lost == []
