@@ -30,7 +30,7 @@ lint: $(VENV)/.dev-installed ## ruff, which module may import which, the Dockerf
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports --no-logo
-	@$(BIN)/hadolint Dockerfile.* .ci/postgres/Dockerfile
+	@$(BIN)/hadolint Dockerfile.* .ci/postgres/Dockerfile .devcontainer/Dockerfile
 	@$(BIN)/compose-lint check --quiet --fail-on low --skip-suppressed --strict-config --no-merge-overrides docker-compose.yml
 
 types: $(VENV)/.dev-installed ## mypy --strict

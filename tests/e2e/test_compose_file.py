@@ -223,6 +223,17 @@ def test_data_is_on_named_volumes(services: Resolved) -> None:
     assert services["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
 
 
+def test_published_images_are_used_without_a_build() -> None:
+    """Who names a registry builds nothing; a build that stayed would hide the published image under its name."""
+    chosen = {"IMAGE_PREFIX": "registry.example.org/you/heartbeat-", "IMAGE_TAG": "1.2.3", "COMPOSE_PROFILES": "spark"}
+    files = ("docker-compose.yml", "docker-compose.images.yml")
+    services = resolve_file(ROOT, *files, **chosen)["services"]
+
+    assert [name for name, service in services.items() if "build" in service] == []
+    for name in ("schema", "producer", "consumer", "spark"):
+        assert services[name]["image"] == f"registry.example.org/you/heartbeat-{name}:1.2.3"
+
+
 def test_the_standalone_command_reads_the_file_alike() -> None:
     """`docker-compose` with a hyphen is what many type."""
     command = shutil.which("docker-compose")
