@@ -43,6 +43,15 @@ class LogOffsets:
         lows, ends = (self._ask(partitions, which) for which in (OFFSET_BEGINNING, OFFSET_END))
         return {partition: (low, ends[partition]) for partition, low in lows.items() if partition in ends}
 
+    def at(self, partitions: Collection[int], time_ms: int) -> dict[int, int | None]:
+        """
+        Return the offset of each partition's first record of this time or later; None: there is no such record.
+
+        Partitions whose leader does not answer are left out; raises as `ranges`.
+        """
+        found = self._look_up([TopicPartition(self._kafka.topic, partition, time_ms) for partition in partitions])
+        return {one.partition: one.offset if one.offset >= 0 else None for one in found if one.error is None}
+
     def ends(self, fetched: Collection[int], waiting: Collection[int]) -> dict[int, int | None]:
         """
         Return the ends of partitions' logs, as last known; None: not known yet.
@@ -75,9 +84,11 @@ class LogOffsets:
             self._consumer.offsets_for_times(asked, timeout=WAKE_S)
 
     def _ask(self, partitions: Iterable[int], which: int) -> dict[int, int]:
-        asked = [TopicPartition(self._kafka.topic, partition, which) for partition in partitions]
+        found = self._look_up([TopicPartition(self._kafka.topic, partition, which) for partition in partitions])
+        return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}
+
+    def _look_up(self, asked: list[TopicPartition]) -> list[TopicPartition]:
         try:
-            found = self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
+            return self._consumer.offsets_for_times(asked, timeout=TIMEOUT_S)
         except KafkaException as error:
             raise explain(error, self._kafka, f"look up the offsets of topic {self._kafka.topic}") from error
-        return {one.partition: one.offset for one in found if one.error is None and one.offset >= 0}

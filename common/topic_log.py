@@ -39,6 +39,10 @@ class TopicLog:
         """Return the first and the next offset of partitions; as `LogOffsets.ranges`."""
         return self._offsets.ranges(partitions)
 
+    def at(self, partitions: Collection[int], time_ms: int) -> dict[int, int | None]:
+        """Return the offset of each partition's first record of this time or later; as `LogOffsets.at`."""
+        return self._offsets.at(partitions, time_ms)
+
     def mirror(self, offsets: Mapping[int, int]) -> None:
         """Show Kafka's tools these offsets; as `LogOffsets.mirror`."""
         self._offsets.mirror(offsets)

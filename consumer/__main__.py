@@ -1,13 +1,16 @@
-"""`python -m consumer`: store heartbeats; `verify`: check the ledger; `replay`: validate the quarantine again."""
+"""`python -m consumer`: store heartbeats. Its other commands check the ledger, or validate again what was taken."""
 
+import argparse
 import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from common import runtime
 from common.command_line import service_parser
 from common.settings import Settings, load, load_credentials
+from consumer import reread
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
 from contracts.load import contract_of
@@ -30,25 +33,54 @@ def main(arguments: list[str] | None = None) -> int:
     again = commands.add_parser("replay", help="store quarantined messages that the current rules accept")
     again.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
+    anew = commands.add_parser("reread", help="store a range of Kafka's records again, by the current rules")
+    anew.add_argument(
+        "--from", dest="start", type=place, required=True, metavar="TIME|OFFSET",
+        help="begin at Kafka's time of a record, e.g. 2026-11-22T09:00:00Z, or at an offset",
+    )  # fmt: skip
+    anew.add_argument("--to", dest="end", type=place, metavar="TIME|OFFSET", help="end before it (default: read all)")
+    anew.add_argument("--partition", type=int, metavar="N", help="only this partition")
+    anew.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
+    for command in (check, again, anew):
+        command.add_argument("--json", action="store_true", help="print one JSON object, for machines")
     given = parser.parse_args(arguments)
-    if given.command == "replay":
-        command = partial(replay_quarantine, given.config, reason=given.reason, dry_run=given.dry_run)
-        return runtime.run(SERVICE, command, out=sys.stderr)
-    if given.command == "verify":
-        return runtime.run(SERVICE, partial(check_ledger, given.config, full=given.full), out=sys.stderr)
+    if given.command in COMMANDS:
+        return runtime.run(SERVICE, partial(COMMANDS[given.command], given), out=sys.stderr)
     return runtime.run(SERVICE, lambda: consume(given.config))
 
 
-def check_ledger(config: Path, *, full: bool) -> int:
+def place(text: str) -> reread.Place:
+    """Return the offset or the time on the command line."""
+    try:
+        return reread.place(text)
+    except ValueError:
+        words = "it must be an offset, or a time with its zone such as 2026-11-22T09:00:00Z"
+        raise argparse.ArgumentTypeError(words) from None
+
+
+def check_ledger(given: argparse.Namespace) -> int:
     """Print the ledger; return 1 if it does not balance."""
-    balanced = verify.check(load_for_command(config), load_credentials(), full=full, say=print)
-    return 0 if balanced else 1
+    settings = load_for_command(given.config)
+    return 0 if verify.check(settings, load_credentials(), full=given.full, as_json=given.json, say=print) else 1
 
 
-def replay_quarantine(config: Path, *, reason: str | None, dry_run: bool) -> int:
+def replay_quarantine(given: argparse.Namespace) -> int:
     """Move messages that are valid now out of the quarantine."""
-    replay.replay(load_for_command(config), load_credentials(), reason=reason, dry_run=dry_run, say=print)
+    settings = load_for_command(given.config)
+    replay.replay(
+        settings, load_credentials(), reason=given.reason, dry_run=given.dry_run, as_json=given.json, say=print
+    )
     return 0
+
+
+def read_again(given: argparse.Namespace) -> int:
+    """Replace what is stored of a range."""
+    settings, wanted = load_for_command(given.config), reread.Wanted(given.start, given.end, given.partition)
+    reread.reread(settings, load_credentials(), wanted, dry_run=given.dry_run, as_json=given.json, say=print)
+    return 0
+
+
+COMMANDS: Final = {"verify": check_ledger, "replay": replay_quarantine, "reread": read_again}
 
 
 def load_for_command(config: Path) -> Settings:

@@ -48,6 +48,8 @@
 \ir migrations/once.sql
 \set migration 0015-daily-tables.sql
 \ir migrations/once.sql
+\set migration 0016-offsets-read-again.sql
+\ir migrations/once.sql
 \ir migrations/end.sql
 
 BEGIN;
@@ -123,9 +125,10 @@ CREATE TABLE kafka_ledger (
     last_offset      bigint,
     last_fingerprint bigint,
     duplicates       bigint      NOT NULL DEFAULT 0 CHECK (duplicates >= 0),
+    reread           bigint      NOT NULL DEFAULT 0 CHECK (reread >= 0),
     PRIMARY KEY (generation, partition),
     CONSTRAINT books_balance
-        CHECK (next_offset - start_offset = stored + rejected + skipped + expired + duplicates)
+        CHECK (next_offset - start_offset + reread = stored + rejected + skipped + expired + duplicates)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
 -- The ends of Kafka's logs, as the consumers last saw them: the lag is known without Kafka. Rows of a topic that was
@@ -340,8 +343,9 @@ COMMENT ON COLUMN kafka_ledger.skipped IS 'Offsets that hold no record: transact
 COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets that Kafka dropped before they were read, skipped because consumer.skip_expired is set';
 COMMENT ON COLUMN kafka_ledger.duplicates IS 'Offsets whose event the table already had, by the contract''s unique fields';
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
-COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since';
-COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since';
+COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since, or that a reread has replaced';
+COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since, or that a reread has replaced';
+COMMENT ON COLUMN kafka_ledger.reread IS 'Offsets that were read again: each is counted once more in what it became';
 COMMENT ON TABLE kafka_log_ends IS 'How far Kafka''s logs reach, noted by the consumers every few seconds';
 COMMENT ON COLUMN kafka_log_ends.log_end IS 'The offset of the next record in Kafka';
 COMMENT ON COLUMN kafka_log_ends.newest_stored_at IS 'Time of the newest record that this consumer stored, by the broker''s clock; NULL: none yet';

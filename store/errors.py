@@ -23,6 +23,12 @@ class LogEndsEarlyError(LedgerError):
         self.expected = expected
 
 
+class NotHeldError(HeartbeatError):
+    """Kafka does not hold, or cannot deliver, what shall be read again."""
+
+    exit_code = 2
+
+
 class RecordReplacedError(LedgerError):
     """
     Kafka holds another record at the offset of the last one that was taken: the log was cut and has grown again.

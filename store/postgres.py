@@ -35,7 +35,6 @@ from store.table import check_table
 from store.timestamps import EPOCH
 
 Copy = Callable[[Connection, Batch, Check], list[Rejected]]  # returns the rows that PostgreSQL rejected
-APPLICATION_NAME: Final = "heartbeat-consumer"
 FEWEST_REFUSED: Final = 10  # refused rows; fewer say nothing about the schema
 
 COPY_REJECTED: Final = (
@@ -60,10 +59,12 @@ class PostgresStore:
             since 1970. By default, this store warns of them.
     """
 
+    application_name = "heartbeat-consumer"
+
     def __init__(
         self, settings: Settings, credentials: Credentials, note_old: Callable[[int, int], None] | None = None
     ) -> None:
-        self._session = Session(settings, credentials, APPLICATION_NAME)
+        self._session = Session(settings, credentials, self.application_name)
         self._contract = contract_of(settings.event)
         self._encode = Encode(self._contract)
         self._unique = Unique(self._contract, self._encode) if self._contract.unique else None

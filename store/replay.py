@@ -1,5 +1,6 @@
 """Validates quarantined messages again: those that the current rules accept move to their table, each exactly once."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import OutageError, StoppedError
+from common.progress import progress
 from common.settings import Credentials, Settings
 from contracts.contract import Contract
 from contracts.load import contract_of
@@ -43,6 +45,7 @@ FROM (SELECT id, payload, payload_length, sum(payload_length::bigint) OVER (ORDE
 WHERE bytes - payload_length < %(bytes)s
 ORDER BY id
 """
+COUNT: Final = "SELECT count(*) FROM rejected_heartbeats WHERE %(reason)s::text IS NULL OR reason = %(reason)s"
 # Another replay may have moved them since they were validated.
 STILL_THERE: Final = "SELECT id FROM rejected_heartbeats WHERE id = ANY (%s) ORDER BY id"
 RELEASE: Final = "SELECT release_rejected(%s::bigint[], %s)"
@@ -73,8 +76,14 @@ class Outcome:
     kept: Counter[str] = field(default_factory=Counter)
 
 
-def replay(
-    settings: Settings, credentials: Credentials, *, reason: str | None, dry_run: bool, say: Callable[[str], None]
+def replay(  # noqa: PLR0913 - where, what and how, by keyword
+    settings: Settings,
+    credentials: Credentials,
+    *,
+    reason: str | None,
+    dry_run: bool,
+    say: Callable[[str], None],
+    as_json: bool = False,
 ) -> Outcome:
     """
     Validate the quarantine again.
@@ -85,6 +94,7 @@ def replay(
         reason: Only messages with this reason; None for all.
         dry_run: Say what would happen, and change nothing.
         say: Gets the summary's lines.
+        as_json: Say one JSON object instead.
     Returns:
         What moved, and what was kept for which reason.
     Raises:
@@ -99,16 +109,18 @@ def replay(
     after = -1
     try:
         session.run("replay the quarantine", partial(check_table, contract=contract))
-        while taken := session.run(
-            "read the quarantine", partial(_take, after=after, reason=reason, table=contract.table)
-        ):
-            after = taken[-1].row_id
-            good, kept = _validate(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
-            moved, refused = session.run(
-                "replay the quarantine", partial(_move, contract=contract, good=good, dry_run=dry_run)
-            )
-            outcome.moved += len(moved)
-            outcome.kept += kept + refused
+        with progress("replay", session.run("count the quarantine", partial(_count, reason=reason))) as advance:
+            while taken := session.run(
+                "read the quarantine", partial(_take, after=after, reason=reason, table=contract.table)
+            ):
+                after = taken[-1].row_id
+                good, kept = _validate(taken, decode)  # outside of a transaction, which would hold the lock meanwhile
+                moved, refused = session.run(
+                    "replay the quarantine", partial(_move, contract=contract, good=good, dry_run=dry_run)
+                )
+                outcome.moved += len(moved)
+                outcome.kept += kept + refused
+                advance(len(taken))
     except KeyboardInterrupt:
         raise StoppedError(
             f"replay stopped: {0 if dry_run else outcome.moved} messages moved to {contract.table} so far",
@@ -116,10 +128,18 @@ def replay(
         ) from None
     finally:
         session.close()
+    if as_json:
+        say(json.dumps({"dry_run": dry_run, "moved": outcome.moved, "kept": outcome.kept}))
+        return outcome
     say(f"{outcome.moved} messages {'would move' if dry_run else 'moved'} to {contract.table}")
     for why, count in outcome.kept.most_common():
         say(f"{count} stay in quarantine: {why}")
     return outcome
+
+
+def _count(connection: Connection, reason: str | None) -> int:
+    (count,) = connection.execute(COUNT, {"reason": reason}).fetchone() or (0,)
+    return int(count)
 
 
 def _take(connection: Connection, after: int, reason: str | None, table: str) -> list[Taken]:

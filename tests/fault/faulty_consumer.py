@@ -1,6 +1,8 @@
 """
 The consumer, with a signal sent to itself at a named point: `python -m tests.fault.faulty_consumer POINT SIGNAL NTH`.
 
+The same for `reread`, whose arguments follow these.
+
 Only the store is replaced, by one that does the same and stops to send the signal; everything else is the real thing.
 """
 
@@ -13,10 +15,12 @@ from collections.abc import Callable, Sequence
 from psycopg import Connection
 
 import consumer.__main__
+import consumer.reread
 from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch
 from store.postgres import PostgresStore
 from store.record import Rejected
+from store.rewrite import Rewriter
 
 POINTS = ("before-transaction", "inside-copy", "after-copy", "after-quarantine", "before-commit", "after-commit")
 
@@ -65,12 +69,17 @@ class FaultyStore(PostgresStore):
         self._reach("before-commit")
 
 
+class FaultyRewriter(FaultyStore, Rewriter):
+    """The same for batches that are read again."""
+
+
 def main(run: Callable[[list[str]], int] = consumer.__main__.main) -> int:
     """Run the consumer with the fault that the command line names."""
     FaultyStore.point, name, nth = sys.argv[1:4]
     assert FaultyStore.point in POINTS
     FaultyStore.signal, FaultyStore.nth = signal.Signals[name], int(nth)
     setattr(consumer.__main__, "PostgresStore", FaultyStore)  # noqa: B010 - the type checker would see a name rebound
+    setattr(consumer.reread, "Rewriter", FaultyRewriter)  # noqa: B010 - as above
     return run(sys.argv[4:])
 
 

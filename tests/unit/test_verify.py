@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store.verify import LedgerRow, Rows, faults_of
+from store.figures import LedgerRow, Rows, faults_of
 
 BOUNDED: Final = settings(max_examples=200, deadline=None)
 LEDGER: Final = LedgerRow(
