@@ -68,7 +68,7 @@ def read_figures(settings: Settings, credentials: Credentials, table: str, *, fu
     """Read all that is compared; raises as `check`."""
     session = Session(settings, credentials, "heartbeat-verify")
     try:
-        ledger, counted = session.run("read the ledger", lambda conn: _read(conn, table, full=full))
+        ledger, counted = session.run("read the ledger", lambda conn: read(conn, table, full=full))
     finally:
         session.close()
     topic_id, log_ends = _log_ends(settings)
@@ -83,7 +83,8 @@ def read_ledger(connection: Connection, table: str) -> list[LedgerRow]:
     return [LedgerRow(*row) for row in connection.execute(LEDGER, (table,))]
 
 
-def _read(connection: Connection, table: str, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
+def read(connection: Connection, table: str, *, full: bool) -> tuple[list[LedgerRow], tuple[Held, Held, int] | None]:
+    """Return the ledger, and what the tables hold if they are counted, as of one moment."""
     connection.isolation_level = IsolationLevel.REPEATABLE_READ  # one snapshot, while consumers write
     connection.read_only = True
     with connection.transaction():

@@ -53,11 +53,12 @@ def test_rereads_and_a_replay_at_once_beside_consumers_that_write(
     consumers = [start("consumer") for _ in range(2)]
     topic.send((row[0].encode(), encode(row)) for row in rows[:3000])
     wait_until(lambda: database.passed() == topic.ends(), what="the first part is stored")
-    feeder = threading.Thread(
-        target=lambda: [
-            topic.send([(row[0].encode(), encode(row)) for row in rows[n : n + 250]]) for n in range(3000, 10000, 250)
-        ]
-    )
+
+    def feed() -> None:
+        for first in range(3000, len(rows), 250):
+            topic.send((row[0].encode(), encode(row)) for row in rows[first : first + 250])
+
+    feeder = threading.Thread(target=feed)
     feeder.start()
     try:
         wider = {"HEARTBEAT_CONSUMER__MAX_FUTURE_S": "864000", **SMALL}

@@ -1,5 +1,6 @@
-"""`verify` and `replay` as a person runs them: results on stdout, one line for a fault or Ctrl-C."""
+"""`verify`, `replay` and `reread` as a person runs them: results on stdout, one line for a fault or Ctrl-C."""
 
+import json
 import signal
 import socket
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import pytest
 
 from local.service import Service
 from local.waiting import wait_until
-from store import replay
+from store import replay, rewrite
 from store.session import Session
 from tests.conftest import StartService
 from tests.pipeline import Database, Topic, encode, heartbeats
@@ -57,6 +58,47 @@ def test_ctrl_c_in_replay_is_one_line_that_says_how_far_it_was(
     assert start("consumer", "verify", "--full").wait() == 0
 
 
+def test_ctrl_c_in_reread_is_one_line_that_says_how_far_it_was(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """What was read again stays, and the rest is as it was."""
+    topic.create()
+    sent = topic.send_heartbeats(100)
+    consumer = start("consumer")
+    wait_until(lambda: database.passed() == topic.ends())
+    consumer.stop()
+    arguments = ("reread", "--from", (datetime.now(UTC) - timedelta(hours=1)).isoformat())
+    command = interrupt_while_it_waits(start, database, rewrite.ONE_AT_A_TIME, *arguments)
+
+    (event,) = command.events()
+    assert len(command.text().splitlines()) == 1
+    assert event["error"] == "reread stopped: 0 offsets were read again so far"
+    assert database.lost_and_surplus(sent) == ([], [])
+    assert start("consumer", "verify", "--full").wait() == 0
+
+
+def test_json_has_the_figures_of_the_lines(start: StartService, topic: Topic, database: Database) -> None:
+    """A script must not read tables that are made for people."""
+    topic.create()
+    topic.send_heartbeats(100)
+    topic.send([(b"k", b"broken")] * 10)
+    consumer = start("consumer")
+    wait_until(lambda: database.passed() == topic.ends())
+    consumer.stop()
+    found = {}
+    for name in ("verify", "replay", "reread"):
+        options = {"verify": ["--full"], "reread": ["--from", "2026-01-01T00:00:00Z"]}.get(name, ["--dry-run"])
+        command = start("consumer", name, "--json", *options)
+        assert command.wait() == 0, command.text()
+        found[name] = json.loads(command.text())
+
+    assert (found["verify"]["balances"], found["verify"]["counted"], found["verify"]["faults"]) == (True, True, [])
+    assert (found["verify"]["stored"], found["verify"]["rejected"], found["verify"]["passed"]) == (100, 10, 110)
+    assert sum(one["stored"] for one in found["verify"]["partitions"]) == 100
+    assert found["replay"] == {"dry_run": True, "moved": 0, "kept": {"not_json": 10}}
+    assert (found["reread"]["offsets"], found["reread"]["rows_replaced"], found["reread"]["stored"]) == (110, 100, 100)
+
+
 def test_ctrl_c_in_verify_is_one_line(start: StartService, topic: Topic, database: Database) -> None:
     """It only reads; a person who has no patience must not see a defect."""
     topic.create()
@@ -79,10 +121,12 @@ def test_verify_without_a_broker_says_so_in_one_line(start: StartService) -> Non
     assert "BOOTSTRAP_SERVERS" in event["hint"]
 
 
-@pytest.mark.parametrize("command", ["verify", "replay"])
-def test_commands_without_a_database_say_so_in_one_line(command: str, start: StartService) -> None:
+@pytest.mark.parametrize(
+    "command", [["verify"], ["replay"], ["reread", "--from", "2026-01-01T00:00:00Z"]], ids=" ".join
+)
+def test_commands_without_a_database_say_so_in_one_line(command: list[str], start: StartService) -> None:
     """A command ends where a service waits, so that its hint must not promise to try again."""
-    process = start("consumer", command, HEARTBEAT_POSTGRESQL__PORT=free_port())
+    process = start("consumer", *command, HEARTBEAT_POSTGRESQL__PORT=free_port())
 
     assert process.wait() == 1
     (event,) = process.events()
