@@ -19,6 +19,9 @@ help: ## list the targets
 demo: $(VENV)/.made ## run the pipeline without Docker until Ctrl-C (DEMO_SECONDS=60: for a minute; ENGINE=spark: with Spark)
 	@export ENGINE='$(ENGINE)'; exec $(BIN)/python -m demo.foreground sh -c '$(INSTALL) && exec $(BIN)/python -m demo'
 
+inject: $(VENV)/.demo-installed ## break the running demo or compose stack on purpose (WHAT=kill; docs/lab.md has ten experiments)
+	@exec $(BIN)/python -m demo.inject '$(WHAT)'
+
 test: $(VENV)/.dev-installed ## unit and integration tests and the killed consumers, on a real Kafka and PostgreSQL (minutes)
 	@$(BIN)/python -m pytest -n 4 -m 'not e2e and not soak' tests/unit tests/integration tests/fault/test_consumer_killed.py
 
@@ -76,7 +79,7 @@ clean: ## remove the virtual environment and the caches, also /var/cache/heartbe
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	[ "$$(id -u)" != 0 ] || rm -rf /var/cache/heartbeat-pipeline
 
-.PHONY: help demo test spark-test check lint types format faults soak e2e bench requirements pictures clean
+.PHONY: help demo inject test spark-test check lint types format faults soak e2e bench requirements pictures clean
 
 # Without pip, which takes seconds. An incomplete environment has no stamp and is created again.
 $(VENV)/.made:

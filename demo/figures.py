@@ -70,7 +70,7 @@ class Figures:
 
     stored: int = 0  # rows ever stored, by the ledger
     rejected: int = 0
-    lag: int = 0  # messages in Kafka that the ledger has not passed
+    lag: int | None = 0  # messages in Kafka that the ledger has not passed; None: unknown
     latest: list[tuple[str, datetime, int]] = field(default_factory=list)  # customer, timestamp, bpm; newest first
     newest_age_s: float | None = None
     distribution: dict[int, int] = field(default_factory=dict)  # rows of the last 5 s, by bpm
@@ -94,7 +94,8 @@ class Gauge:
         self._topic = topic
         self._shown: list[str] = []  # the five people, each in a place of their own
         self._admin = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0})
-        self._connection = psycopg.connect(conninfo, autocommit=True)
+        self._conninfo = conninfo
+        self._connection = self._connect()
         self._alarms_before = self._alarms_ever()
 
     def __enter__(self) -> Self:
@@ -112,8 +113,10 @@ class Gauge:
         Raises:
             OutageError: Kafka or PostgreSQL does not answer, or there is no topic yet.
         """
-        run = self._connection.execute
         try:
+            if self._connection.closed:  # PostgreSQL was away
+                self._connection = self._connect()
+            run = self._connection.execute
             latest = run(LATEST).fetchall()
             alarms = [Alarm(*row) for row in run(NEWEST_ALARMS, [self._shown]).fetchall()]
             first = [row[0] for row in run(FIRST_PEOPLE).fetchall()] if len(self._shown) < PEOPLE else []
@@ -151,6 +154,9 @@ class Gauge:
         except psycopg.Error as error:
             raise OutageError(f"cannot count the alarms: {one_line(error)}", hint=LOGS) from error
         return opened - self._alarms_before[0], ended - self._alarms_before[1]
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._conninfo, autocommit=True)
 
     def _alarms_ever(self) -> tuple[Counter[str], Counter[str]]:
         rows = self._connection.execute(ALARMS_EVER).fetchall()

@@ -7,6 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from common.settings_environment import read_environment
 from demo.database import prepare
 from demo.figures import Gauge
 from demo.finish import DATA, finish
+from demo.lab import Lab, Parts
 from demo.progress import progress
 from demo.watch import Pipeline, watch
 from local import postgres_programs
@@ -162,9 +164,18 @@ def demonstrate(
         consumer = Service(engine, ENGINES[engine], environment, logs / f"{engine}.log", keep_fds=[lock])
         stack.callback(consumer.stop, HURRIED_STOP_S)
         pipeline = Pipeline(producer, consumer, (kafka, database), gauge, addresses)
+        second = partial(
+            Service,
+            "second consumer",
+            ENGINES["consumer"],
+            {**environment, **dict.fromkeys(METRICS_PORTS, "0")},
+            logs / "second-consumer.log",
+            keep_fds=[lock],
+        )
         hurried = False
         try:
-            watch(pipeline, console, seconds)
+            with Lab(Parts(pipeline, kafka, database, second), console):
+                watch(pipeline, console, seconds)
         except KeyboardInterrupt:
             hurried = True
             console.print("\nCtrl-C: stopping everything; once more: without checking the ledger")

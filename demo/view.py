@@ -50,8 +50,9 @@ def plain(scene: Scene) -> str:
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in figures.open_alarms.items())
     alarms = f"  in alarm {sum(figures.open_alarms.values()):,} ({kinds})" if kinds else ""
     return (
-        f"{time.strftime('%H:%M:%S')}  sent {_rate(scene.sent)}  stored {_rate(scene.stored)}  lag {figures.lag:,}"
-        f"  newest row {_age(figures.newest_age_s)}  rows {figures.stored:,}  rejected {figures.rejected:,}{alarms}"
+        f"{time.strftime('%H:%M:%S')}  sent {_rate(scene.sent)}  stored {_rate(scene.stored)}"
+        f"  lag {_count(figures.lag)}  newest row {_age(figures.newest_age_s)}"
+        f"  rows {figures.stored:,}  rejected {figures.rejected:,}{alarms}"
     )
 
 
@@ -68,7 +69,7 @@ def picture(scene: Scene, lines: int) -> RenderableType:
     shown = {
         "sent": _rate(scene.sent),
         "stored": _rate(scene.stored),
-        "lag": f"{figures.lag:,}",
+        "lag": _count(figures.lag),
         "newest row": _age(figures.newest_age_s),
         "rows": f"{figures.stored:,}",
         "rejected": f"{figures.rejected:,}",
@@ -147,6 +148,10 @@ def _panel(content: RenderableType, title: str, width: int, lines: int) -> Panel
 
 def _rate(event: Mapping[str, Any]) -> str:
     return f"{event['rate_per_s']:,}/s" if "rate_per_s" in event else "-"
+
+
+def _count(number: int | None) -> str:
+    return "-" if number is None else f"{number:,}"
 
 
 def _age(seconds: float | None) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from rich.console import Console
@@ -29,6 +29,7 @@ class Pipeline:
     servers: tuple[LocalServer, ...]
     gauge: Gauge
     addresses: tuple[str, ...]  # for people
+    away: set[str] = field(default_factory=set)  # the names of those that an experiment has ended for a moment
 
     def check(self) -> None:
         """
@@ -38,13 +39,14 @@ class Pipeline:
             LocalServerError: A process ended by itself; the message ends with its last lines.
         """
         for server in self.servers:
-            if (code := server.exit_code()) is not None:
+            if (code := server.exit_code()) is not None and server.name not in self.away:
                 raise LocalServerError(
                     f"{server.name} ended by itself, exit code {code}; its last lines:{server.log_tail()}",
                     hint=f"The whole log is {server.log_path}.",
                 )
-        self.producer.check()
-        self.consumer.check()
+        for service in (self.producer, self.consumer):
+            if service.name not in self.away:
+                service.check()
 
 
 def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
@@ -67,8 +69,11 @@ def watch(pipeline: Pipeline, console: Console, seconds: float | None) -> None:
             try:
                 figures, seen = pipeline.gauge.look(), now
             except OutageError:
+                if pipeline.away:
+                    seen = now
                 if now - seen > BLIND_S:
                     raise
+                figures = replace(figures, lag=None, newest_age_s=None)
             sent, stored = pipeline.producer.latest("Sent"), pipeline.consumer.latest("Stored")
             if first_sent is None and sent:
                 first_sent = now

@@ -51,15 +51,28 @@ class Service:
         self._older_log = log.with_name(f"{log.name}.1")
         for older in (log, self._older_log):
             older.unlink(missing_ok=True)
-        command = [sys.executable, *arguments]
-        with log.open("ab") as output:  # appending, so that it goes on at the beginning once `bound_log` empties it
-            self.process = Child(command, output=output, keep_fds=keep_fds, cwd=ROOT, env=environment)
+        self._command = [sys.executable, *arguments]
+        self._environment = environment
+        self._keep_fds = keep_fds
+        self.start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """
+        Start it again after its end; its log continues.
+
+        Raises:
+            LocalServerError: It cannot be started.
+        """
+        with self.log.open(
+            "ab"
+        ) as output:  # appending, so that it goes on at the beginning once `bound_log` empties it
+            self.process = Child(self._command, output=output, keep_fds=self._keep_fds, cwd=ROOT, env=self._environment)
 
     def text(self) -> str:
         """Return all that it has written."""

@@ -174,3 +174,11 @@ def test_psql_is_named_so_that_it_can_be_called(monkeypatch: pytest.MonkeyPatch)
     assert Path(run.psql()).is_file()
     monkeypatch.setenv("PATH", str(Path(run.psql()).absolute().parent))
     assert run.psql() == "psql"
+
+
+def test_figure_that_cannot_be_asked_for_is_shown_as_such() -> None:
+    """While PostgreSQL is stopped, the lag of a moment ago would look like a pipeline that works."""
+    scene = replace(SCENE, figures=replace(SCENE.figures, lag=None, newest_age_s=None))
+
+    assert "  lag -  newest row -  rows 60,123" in view.plain(scene)
+    assert "12 " not in drawn(scene).splitlines()[2]
