@@ -101,8 +101,9 @@ def send(place: Place, messages: Iterable[Message], key: bytes = b"LAB", codec: 
         OutageError: Kafka does not have them within `TIMEOUT_S` seconds.
     """
     # The client's limits are those of a batch before it is compressed.
+    options = {"bootstrap.servers": place.bootstrap_servers, "compression.type": codec, "log_level": 0}
     limits = {"message.max.bytes": 100_000_000, "batch.size": 100_000_000 if codec != "none" else 200_000}
-    producer = Producer({"bootstrap.servers": place.bootstrap_servers, "compression.type": codec, **limits})
+    producer = Producer({**options, **limits})
     failures: list[object] = []
     for message in messages:
         producer.produce(
