@@ -6,6 +6,7 @@ two ends share what they are told of.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class MemorySource:
         self._before_revoke = before_revoke
         self._max_batch = max_batch
         self.max_slice = max_batch  # of one partition in one call
+        self.idle_s = 0.001
         self._positions: dict[int, int] = {}
         self._evidence = Evidence()
         self._is_fetching = False
@@ -106,8 +108,8 @@ class MemorySource:
                 found.append(Slice(partition, position, position + len(records), records))
                 self._positions[partition] += len(records)
                 room -= len(records)
-        if not found:
-            threading.Event().wait(0.001)  # as consume() waits for a batch to fill
+        if not found and self.idle_s:
+            time.sleep(self.idle_s)  # as consume() waits for a batch to fill
         return found
 
     def holds(self, part: Slice) -> bool:
