@@ -38,7 +38,8 @@ class StoredReport:
         self._stored += rows
         self._duplicates += duplicates
         self._rejected += len(rejected)
-        self.note_offsets({part.partition: part.to_offset for part in batch.slices})
+        # The others were revoked meanwhile, or belong to a topic that was replaced.
+        self.note_offsets({part.partition: part.to_offset for part in batch.slices if part.partition in self._ledger})
         self._lag.stored(batch.newest_ms)
         STORED.inc(rows)
         DUPLICATES.inc(duplicates)

@@ -247,6 +247,8 @@ class Worker:
                 self._recovered()
             case PredecessorFailedError():
                 pass  # all positions were forgotten when the previous write failed
+            case TopicReplacedError() if write.source is not source:
+                pass  # an earlier session read it; this one reads the topic that replaced that one
             case StaleOwnerError() as error:
                 source.forget_positions()
                 FENCED.inc()

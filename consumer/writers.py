@@ -20,9 +20,10 @@ BLOCKED_S: Final = 1.5  # then a stalled owner is assumed to block the write, an
 
 @dataclass(slots=True)
 class Write:
-    """A batch that is being written."""
+    """A batch that is being written, and the session that read it."""
 
     batch: Batch
+    source: Source
     future: Future[list[Rejected]]
     started: float
 
@@ -77,7 +78,7 @@ class Writers:
         before = self._writes[-1].future if self._writes else None
         writer = next(writer for writer in self._writers if writer.is_idle)
         future = writer.submit(writer.store.write, batch, source.topic, InOrder(source.check_topic(), before))
-        self._writes.append(Write(batch, future, time.monotonic()))
+        self._writes.append(Write(batch, source, future, time.monotonic()))
 
     def take_finished(self, timeout_s: float, leave: int) -> Iterator[Write]:
         """Wait at most `timeout_s` until at most `leave` writes are in flight; yield the finished ones, in order."""

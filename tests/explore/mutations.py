@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 
+from consumer.report import StoredReport
 from consumer.worker import Worker
 from store import ledger
 from tests.explore import world
@@ -77,6 +78,14 @@ MUTATIONS: Final = [
         Bounds(records=(1, 1), writers=1, faults=1),
     ),
     Mutation("the topic is not checked", MemorySource, "check_topic", "self.gone", "None", Bounds(remakes=1)),
+    Mutation(
+        "the offsets of a replaced topic are shown as those of the next one", StoredReport, "stored",
+        " if part.partition in self._ledger", "", Bounds(records=(2,), consumers=1, remakes=1),
+    ),
+    Mutation(
+        "a write of a replaced topic ends the session that reads the next one", Worker, "_finish",
+        "write.source is not source", "False", Bounds(consumers=1, remakes=1),
+    ),
     Mutation(
         "the ledger counts one offset less", ledger, "steps",
         "part.to_offset for part in slices", "part.to_offset - 1 for part in slices", ONE,

@@ -150,6 +150,7 @@ class Run:
                         return
                     self.choices.append(place)
                 self.take(options[place])
+            self.world.poll_idle()
             self.world.check_end()
             self.has_ended = True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what was looked for

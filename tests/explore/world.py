@@ -8,7 +8,7 @@ PostgreSQL are the ends in memory. A row of another open transaction blocks a CO
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -59,7 +59,7 @@ class Bounds:
     stops: int = 0
     kills: int = 0  # a consumer is killed, and starts again
 
-    def topic(self, topic_id: str) -> MemoryTopic:
+    def topic(self, topic_id: str, records: Sequence[int]) -> MemoryTopic:
         """Make the topic."""
         return MemoryTopic(
             topic_id,
@@ -68,7 +68,7 @@ class Bounds:
                     MemoryRecord(partition, place, BROKEN if partition % 2 and not place else GOOD)
                     for place in range(count)
                 ]
-                for partition, count in enumerate(self.records)
+                for partition, count in enumerate(records)
             },
         )
 
@@ -262,6 +262,11 @@ class Source(MemorySource):
             or any(at < len(self._log.partitions[partition]) for partition, at in self._positions.items())
         )
 
+    def mirror(self, offsets: Mapping[int, int]) -> None:
+        """Show Kafka's tools the ledger's offsets; those of a topic that is gone, until it notices that."""
+        if self.gone is None:
+            super().mirror(offsets)
+
     def close(self) -> None:
         """Leave the group."""
         if not self.consumer.is_dead:
@@ -297,6 +302,11 @@ class Consumer(Process):
         """Return whether a stop is requested: this is its own `Stop`."""
         return self.stop
 
+    def ends(self) -> dict[int, int]:
+        """Return the ends of the logs that it reads."""
+        owned = [partition for partition, owner in self.world.owners.items() if owner in self.sources]
+        return {partition: len(self.world.topic.partitions[partition]) for partition in owned}
+
     def _open(self, before_revoke: Callable[[], object]) -> Source:
         self.sources.append(Source(self.world, self, before_revoke))
         return self.sources[-1]
@@ -318,7 +328,7 @@ class World:
         )
         self.story: list[str] = []
         self.is_recording = is_recording
-        self.topic = bounds.topic("first")
+        self.topic = bounds.topic("first", bounds.records)
         self.tables = Tables(topics_by_id={"first": self.topic})
         self.members: list[Source] = []
         self.owners: dict[int, Source | None] = dict.fromkeys(self.topic.partitions)
@@ -391,7 +401,7 @@ class World:
         self._assign(partition, to)
 
     def _remake(self) -> None:
-        self.topic = self.bounds.topic("second")
+        self.topic = self.bounds.topic("second", [max(1, count - 1) for count in self.bounds.records])  # shorter
         self.tables.topics_by_id["second"] = self.topic
         for source in self.members:
             source.remake(self.topic)
@@ -430,6 +440,13 @@ class World:
                 if to is not owner and self.left["losses"]:
                     yield "losses", f"the group takes {whose} at once", partial(self._lose, partition, to)
 
+    def poll_idle(self) -> None:
+        """Let each loop poll in vain, so that it shows how far it is."""
+        for consumer in self.consumers:
+            for task in consumer.tasks:
+                if not task.dead and task.where == "polls":
+                    task.switch("")
+
     def check_end(self) -> None:
         """Raise if anything is left undone although nothing happens any more."""
         for generation, topic_id in enumerate(self.tables.topics, 1):
@@ -441,6 +458,14 @@ class World:
         for partition, records in self.topic.partitions.items():
             if (at := self.tables.next_offsets.get((generation, partition), 0)) != len(records):
                 raise WrongError(f"partition {partition} stays at offset {at} of {len(records)}, and all wait")
+            owner = self.owners[partition]
+            if owner is not None and owner.mirrored.get(partition) != at:
+                raise WrongError(f"Kafka's tools show {owner.mirrored} of partition {partition}, which is at {at}")
+        for consumer in self.consumers:
+            if (times := len(consumer.sources)) > 1 + self.bounds.remakes:
+                raise WrongError(f"{consumer.name} joins {times} times")
+            if not consumer.has_ended and (shown := consumer.lag.log_ends.ends) != consumer.ends():
+                raise WrongError(f"{consumer.name} notes the log ends {shown}, but they are {consumer.ends()}")
 
     def close(self) -> None:
         """End all threads."""

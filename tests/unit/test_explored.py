@@ -28,7 +28,7 @@ SMALL: Final = [
     Bounds(records=(2, 1), writers=1, moves=1),
     Bounds(records=(2,), writers=1, losses=1),
     Bounds(records=(2,), faults=2, consumers=1),
-    Bounds(records=(1,), writers=1, remakes=1),
+    Bounds(records=(2,), consumers=1, remakes=1),
 ]
 LARGE: Final = [
     Bounds(moves=1, faults=1),
