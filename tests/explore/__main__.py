@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import fields
 
 from tests.explore.scheduler import scheduled
 from tests.explore.search import explore
@@ -12,16 +11,24 @@ from tests.explore.world import Bounds
 def main() -> int:
     """Return 1 if a schedule is wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.explore", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long, at most; by default ten minutes")
     parser.add_argument("--records", type=int, nargs="+", default=[3, 1], help="of each partition")
-    numbers = [one.name for one in fields(Bounds) if one.name != "records"]
-    for name in numbers:
-        parser.add_argument(f"--{name}", type=int, default=getattr(Bounds, name))
-    given = parser.parse_args()
-    bounds = Bounds(tuple(given.records), **{name: getattr(given, name) for name in numbers})
+    parser.add_argument("--consumers", type=int, default=2, help="at most three")
+    parser.add_argument("--writers", type=int, default=2, help="of each consumer")
+    parser.add_argument("--faults", type=int, default=0, help="calls that fail, or whose answer is lost or late")
+    parser.add_argument("--moves", type=int, default=0, help="partitions that are revoked and move")
+    parser.add_argument("--losses", type=int, default=0, help="partitions that move before their owner knows")
+    parser.add_argument("--remakes", type=int, default=0, help="the topic is made again; at most once", choices=[0, 1])
+    parser.add_argument("--stops", type=int, default=0, help="consumers that are asked to stop")
+    parser.add_argument("--kills", type=int, default=0, help="consumers that are killed and start again")
+    given = vars(parser.parse_args())
+    seconds = given.pop("seconds")
     with scheduled():
-        result = explore(bounds, seconds=given.seconds)
-        print(result)
+        result = explore(Bounds(**{**given, "records": tuple(given["records"])}), seconds=seconds)
+        print(
+            f"{result.runs} runs, {len(result.following)} states, {result.schedules():.1e} schedules,"
+            f" {result.seconds:.0f} s{', complete' if result.is_complete else ''}"
+        )
         if result.found:
             print(result.found.story())
     return 1 if result.found else 0

@@ -173,13 +173,13 @@ def _spending(world: World, what: str, do: Callable[[], None]) -> Callable[[], N
     return run
 
 
-def explore(bounds: Bounds, *, seconds: float = math.inf) -> Explored:
-    """Run schedules until all were run, one is wrong, or the time is over."""
+def explore(bounds: Bounds, *, seconds: float = math.inf, runs: float = math.inf) -> Explored:
+    """Run schedules until all were covered, one is wrong, or the time or the number of runs is over."""
     result = Explored()
     following = result.following
     waiting: deque[tuple[bytes, int]] = deque([(b"", BEGIN)])
     began = monotonic()
-    while waiting and monotonic() - began < seconds:
+    while waiting and result.runs < runs and monotonic() - began < seconds:
         run = Run(bounds)
         choices, state = waiting.popleft()
         own = {state}
