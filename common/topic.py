@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import structlog
@@ -42,16 +42,19 @@ class TopicState:
     Args:
         topic_id: As Kafka's tools print it; None if the broker's topics have no ids.
         partitions: Their number.
+        replication: The copies that the partition with the fewest has. A topic stays the same when it gets more.
     """
 
     topic_id: str | None
     partitions: int
+    replication: int = field(default=1, compare=False)
 
     @classmethod
     def of(cls, found: TopicDescription) -> Self:
         """Return the state in a broker's answer."""
         topic_id = str(found.topic_id)
-        return cls(None if topic_id == NO_ID else topic_id, len(found.partitions))
+        replication = min((len(one.replicas) for one in found.partitions), default=1)
+        return cls(None if topic_id == NO_ID else topic_id, len(found.partitions), replication)
 
 
 class TopicAdmin:
@@ -193,7 +196,7 @@ class TopicAdmin:
         except KafkaException:
             return  # no right to read it, or an outage: the next request will fail, too
         values = {name: entry.value for name, entry in found.items()}
-        for difference, hint in differences(self._kafka, state.partitions, values):
+        for difference, hint in differences(self._kafka, state.partitions, state.replication, values):
             structlog.get_logger().warning("topic differs from the settings", difference=difference, hint=hint)
 
 

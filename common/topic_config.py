@@ -6,11 +6,13 @@ from typing import Final
 from common.settings import Kafka
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
+FEWEST_COPIES: Final = "min.insync.replicas"
 # The setting of each value, and what another value means if that is not obvious.
 SOURCES: Final = {
     "retention.ms": "kafka.retention_hours",
     "retention.bytes": "kafka.retention_bytes",
     "max.message.bytes": "kafka.max_message_bytes",
+    FEWEST_COPIES: "kafka.replication_factor",
 }
 MEANINGS: Final = {
     TIMESTAMP_TYPE: "records have their senders' times; timestamps are compared with the later of that and this clock",
@@ -26,16 +28,21 @@ def wanted_config(kafka: Kafka) -> dict[str, str]:
         "retention.ms": str(kafka.retention_hours * 3_600_000 if kafka.retention_hours >= 0 else -1),
         "retention.bytes": str(kafka.retention_bytes),
         "max.message.bytes": str(kafka.max_message_bytes),
+        # A message is acknowledged once so many brokers have it: of 3, one may lose its disk while another is away.
+        FEWEST_COPIES: str((kafka.replication_factor + 1) // 2),
     }
 
 
-def differences(kafka: Kafka, partitions: int, found: Mapping[str, str | None]) -> Iterator[tuple[str, str]]:
+def differences(
+    kafka: Kafka, partitions: int, replication: int, found: Mapping[str, str | None]
+) -> Iterator[tuple[str, str]]:
     """
     Compare an existing topic with the settings, which take effect only when a topic is created.
 
     Args:
         kafka: The settings.
         partitions: The number of the topic's partitions.
+        replication: The copies of each partition.
         found: The topic's configuration; values that the broker does not report are not compared.
     Returns:
         For each difference, a line with both values, and a hint with the command that changes the topic.
@@ -49,9 +56,17 @@ def differences(kafka: Kafka, partitions: int, found: Mapping[str, str | None]) 
             if partitions < kafka.partitions
             else f"Partitions cannot be removed; set HEARTBEAT_KAFKA__PARTITIONS={partitions}.",
         )
+    if replication < kafka.replication_factor:
+        yield (
+            f"{topic} has replication {replication}, and kafka.replication_factor is {kafka.replication_factor}",
+            "Add copies with `kafka-reassign-partitions.sh`; until then, a broker that loses its disk loses messages.",
+        )
     for name, wanted in wanted_config(kafka).items():
         value = found.get(name)
         if value is None or value == wanted:
+            continue
+        # More copies than asked for are no fault, and a topic with too few would accept no message.
+        if name == FEWEST_COPIES and (int(value) > int(wanted) or replication < kafka.replication_factor):
             continue
         source = SOURCES.get(name)
         why = f"{source} asks for {wanted}" if source else f"not {wanted}: {MEANINGS[name]}"

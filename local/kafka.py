@@ -82,6 +82,7 @@ class KafkaServer(LocalServer):
 
     name = "kafka"
     stop_signal = signal.SIGTERM
+    cluster_id: str | None = None  # of the cluster that it joins with an empty folder; None: a new one
 
     @property
     def bootstrap_servers(self) -> str:
@@ -114,7 +115,7 @@ class KafkaServer(LocalServer):
             unfinished = self.data_dir / "logs.part"  # gets its name when it is whole: a start may be interrupted
             shutil.rmtree(unfinished, ignore_errors=True)
             properties = self._write_properties(unfinished, port=1, controller_port=2)  # only checked, not used
-            arguments = ["format", "--cluster-id", new_cluster_id(), "--config", properties]
+            arguments = ["format", "--cluster-id", self.cluster_id or new_cluster_id(), "--config", properties]
             tool = [*self._java(), "kafka.tools.StorageTool", *arguments]
             self._run_step(tool, lock, purpose="format Kafka's storage")
             unfinished.rename(log_dir)

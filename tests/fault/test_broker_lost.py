@@ -25,11 +25,9 @@ def look(admin: TopicAdmin) -> TopicState | None:
         return None
 
 
-def test_topic_is_known_again_soon_after_the_broker_that_is_asked_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_topic_is_known_again_soon_after_the_broker_that_is_asked_is_lost(tmp_path: Path) -> None:
     """Every batch needs the topic's id; by its default, the client would ask the lost broker for up to five minutes."""
-    first, second = two_brokers(tmp_path, monkeypatch)
+    first, second = two_brokers(tmp_path)
     with first, second:
         topic = Topic(first, "heartbeats")
         created = NewTopic(topic.name, num_partitions=1, replica_assignment=[[1]])

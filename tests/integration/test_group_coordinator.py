@@ -41,7 +41,7 @@ def test_group_without_a_coordinator_is_told_and_unhealthy(
     monkeypatch.setattr(coordinator, "PATIENCE_S", 0.5)
     monkeypatch.setattr(coordinator, "ASK_AGAIN_S", 0.5)
     monkeypatch.setattr(telemetry, "HEALTHY_FOR_S", 7.0)
-    first, second = two_brokers(tmp_path, monkeypatch, **{"offsets.topic.replication.factor": "2"})
+    first, second = two_brokers(tmp_path, **{"offsets.topic.replication.factor": "2"})
     topic, stop = Topic(first, "heartbeats"), threading.Event()
     with contextlib.ExitStack() as until, capture_logs() as lines:
         until.enter_context(first)

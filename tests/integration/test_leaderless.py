@@ -32,10 +32,10 @@ def has_coordinator(client: Consumer) -> bool:
 
 
 def test_partition_without_a_leader_does_not_hold_up_the_others(
-    start: StartService, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: StartService, database: Database, tmp_path: Path
 ) -> None:
     """Also where the consumer starts while the broker is away; that one's messages are stored when it is back."""
-    first, broker = two_brokers(tmp_path, monkeypatch)
+    first, broker = two_brokers(tmp_path)
     with contextlib.ExitStack() as servers:
         kafka = servers.enter_context(first)
         topic = Topic(kafka, "heartbeats")

@@ -135,7 +135,7 @@ def main() -> int:
     system = System(folder, given.rate, given.seed)
     try:
         with system.running():
-            watch = Watch(system)
+            watch = Watch(system.topic, system.database)
             watch.begin()
             while len(watch.passed) < PARTITIONS or not watch.all_advanced_since(0):
                 watch.look()

@@ -7,7 +7,7 @@ from collections import defaultdict
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from tests.soak.system import System
+from tests.pipeline import Database, Topic
 
 PARTITIONS = 6
 LOOK_S = 0.1  # the figures' resolution
@@ -21,11 +21,11 @@ class Watch:
     Kafka and not yet in the database.
     """
 
-    def __init__(self, system: System) -> None:
-        self._system = system
+    def __init__(self, topic: Topic, database: Database) -> None:
+        self._topic, self._database = topic, database
         # It only asks for the log's ends, and is silent: it meets every death of the broker.
         self._kafka = Consumer(
-            {"bootstrap.servers": system.kafka.bootstrap_servers, "group.id": "soak", "log_level": 0}
+            {"bootstrap.servers": topic.server.bootstrap_servers, "group.id": "soak", "log_level": 0}
         )
         self._ends: dict[int, int] = {}
         self.passed: dict[int, int] = {}
@@ -43,7 +43,7 @@ class Watch:
         """Look once, after a moment; a server that is away is looked at next time."""
         time.sleep(LOOK_S)
         try:
-            passed = self._system.database.passed()
+            passed = self._database.passed()
         except psycopg.Error:
             passed = self.passed
         with contextlib.suppress(KafkaException):
@@ -66,7 +66,7 @@ class Watch:
 
     def ends(self, timeout_s: float = 10) -> dict[int, int]:
         """By partition, the offset that Kafka gives to the next record."""
-        name = self._system.topic.name
+        name = self._topic.name
         return {
             partition: self._kafka.get_watermark_offsets(TopicPartition(name, partition), timeout=timeout_s)[1]
             for partition in range(PARTITIONS)

@@ -41,8 +41,8 @@ def test_topic_without_an_id_is_not_read() -> None:
 def test_topic_as_the_settings_say_is_not_complained_of() -> None:
     kafka = Kafka()
 
-    assert list(differences(kafka, 6, wanted_config(kafka))) == []
-    assert list(differences(kafka, 6, {})) == []  # a broker that shows us nothing
+    assert list(differences(kafka, 6, 1, wanted_config(kafka))) == []
+    assert list(differences(kafka, 6, 1, {})) == []  # a broker that shows us nothing
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_difference_of_a_topic_is_named_with_the_command_that_ends_it(name: str,
     kafka = Kafka(bootstrap_servers="broker:9092", topic="pulse")
     wanted = wanted_config(kafka)
 
-    [(message, hint)] = differences(kafka, 6, {**wanted, name: value})
+    [(message, hint)] = differences(kafka, 6, 1, {**wanted, name: value})
 
     assert message.startswith(f"topic pulse {line}")
     assert (
@@ -78,10 +78,33 @@ def test_difference_of_a_topic_is_named_with_the_command_that_ends_it(name: str,
 
 def test_partitions_can_be_added_but_not_taken_away() -> None:
     kafka = Kafka(bootstrap_servers="broker:9092")
-    [(fewer, add)] = differences(kafka, 2, {})
-    [(more, keep)] = differences(kafka, 8, {})
+    [(fewer, add)] = differences(kafka, 2, 1, {})
+    [(more, keep)] = differences(kafka, 8, 1, {})
 
     assert fewer == "topic heartbeats has 2 partitions, and kafka.partitions is 6"
     assert "`kafka-topics.sh --bootstrap-server broker:9092 --alter --topic heartbeats --partitions 6`" in add
     assert more == "topic heartbeats has 8 partitions, and kafka.partitions is 6"
     assert "HEARTBEAT_KAFKA__PARTITIONS=8" in keep
+
+
+@pytest.mark.parametrize(("copies", "fewest"), [(1, "1"), (2, "1"), (3, "2"), (5, "3")])
+def test_new_topic_acknowledges_what_is_on_more_than_one_broker_of_three(copies: int, fewest: str) -> None:
+    """With Kafka's default, 1, a message may be acknowledged by a broker that alone has it, and then loses its disk."""
+    kafka = Kafka(replication_factor=copies)
+
+    assert wanted_config(kafka)["min.insync.replicas"] == fewest
+    assert list(differences(kafka, 6, copies, wanted_config(kafka))) == []
+
+
+def test_topic_of_one_broker_is_not_taken_for_one_of_a_cluster() -> None:
+    """Its messages have one copy, whatever the settings say; and with more in sync than it has, it accepts none."""
+    kafka = Kafka(replication_factor=3)
+    found = {**wanted_config(kafka), "min.insync.replicas": "1"}
+    [(message, hint)] = differences(kafka, 6, 1, found)
+    [(too_few, raised)] = differences(kafka, 6, 3, found)
+
+    assert message == "topic heartbeats has replication 1, and kafka.replication_factor is 3"
+    assert "kafka-reassign-partitions.sh" in hint
+    assert too_few == "topic heartbeats has min.insync.replicas=1, kafka.replication_factor asks for 2"
+    assert "--add-config min.insync.replicas=2" in raised
+    assert list(differences(kafka, 6, 3, {**found, "min.insync.replicas": "3"})) == []
