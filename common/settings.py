@@ -21,12 +21,11 @@ from common.secrets import LONG, keep_secret
 from common.settings_environment import Environment, read_environment
 from common.settings_file import read_sections
 from common.settings_options import OPTIONS, refuse_fixed, refuse_secrets
-from common.settings_text import Brokers, ContractName, Group, Hosts, Login, OwnAddress, TopicName
+from common.settings_text import Brokers, ContractName, Group, Hosts, Login, OwnAddress, Ports, TopicName
 
 PREFIX: Final = "HEARTBEAT_"
 
 Options = dict[str, str | int | float | bool]
-Port = Annotated[int, Field(ge=1, le=65535)]
 MetricsPort = Annotated[int, Field(ge=0, le=65535)]  # 0: no metrics server
 FEWEST_REJECTED_BYTES: Final = 64 * 1024**2  # as in bound_rejected() of db/quarantine.sql
 
@@ -62,7 +61,7 @@ class PostgreSQL(Section):
     """The database's address; `libpq` passes connection parameters through (sslmode, sslrootcert, ...)."""
 
     host: Hosts = "postgresql"
-    port: Port = 5432
+    port: Ports = 5432
     libpq: Options = Field(default_factory=dict, repr=False)
 
 

@@ -8,7 +8,7 @@ import re
 from ipaddress import ip_address
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 _NAME: Final = r"[\w.-]+"  # of a host, or an IPv4 address
@@ -33,6 +33,14 @@ def _hosts(text: str) -> str:
     if not is_socket and not all(_is_host(part.strip()) for part in text.split(",")):
         raise PydanticCustomError("host", "must be a host name or an address, without user, password and port")
     return text
+
+
+def _ports(value: object, one: ValidatorFunctionWrapHandler) -> object:
+    if not isinstance(value, str) or "," not in value:
+        return one(value)
+    for part in value.split(","):
+        one(part)
+    return value
 
 
 def _own_address(text: str) -> str:
@@ -71,6 +79,8 @@ def _contract(text: str) -> str:
 
 
 Hosts = Annotated[str, Field(min_length=1), AfterValidator(_hosts)]
+# One for all hosts or, as a text that libpq takes, one for each.
+Ports = Annotated[int, Field(ge=1, le=65535), WrapValidator(_ports), PlainSerializer(lambda ports: ports)]
 OwnAddress = Annotated[str, AfterValidator(_own_address)]
 Brokers = Annotated[str, Field(min_length=1), AfterValidator(_brokers)]
 Group = Annotated[str, Field(min_length=1), AfterValidator(_group)]

@@ -59,17 +59,21 @@ class PostgresServer(LocalServer):
             password.write_text(secrets.token_urlsafe(16) + "\n", encoding="ascii")
             for path in (unfinished, password):
                 self._keep_private(path)
-            initdb = invoke("initdb", unfinished, password)
-            options = {
-                "pgdata": initdb.folder, "username": self.superuser, "pwfile": initdb.stdin, "auth": "scram-sha-256",
-                "encoding": "UTF8", "locale": "C", "locale-provider": "builtin", "builtin-locale": "C.UTF-8",
-            }  # fmt: skip
-            arguments = [f"--{name}={value}" for name, value in options.items()]
-            self._run_step([*initdb.command, *arguments], lock, purpose="make a database cluster")
+            self._fill(unfinished, password, lock)
             unfinished.rename(cluster)
         # We hold the folder's lock, so no server runs there: a killed one's note must not be taken for a running one's,
         # which PostgreSQL does when its process id has been given to another process.
         (cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def _fill(self, folder: Path, password: Path, lock: int) -> None:
+        """Make the server's data in an empty folder; the file holds the superuser's password."""
+        initdb = invoke("initdb", folder, password)
+        options = {
+            "pgdata": initdb.folder, "username": self.superuser, "pwfile": initdb.stdin, "auth": "scram-sha-256",
+            "encoding": "UTF8", "locale": "C", "locale-provider": "builtin", "builtin-locale": "C.UTF-8",
+        }  # fmt: skip
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        self._run_step([*initdb.command, *arguments], lock, purpose="make a database cluster")
 
     def _command(self) -> Sequence[str | Path]:
         settings = {

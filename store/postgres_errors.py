@@ -25,6 +25,7 @@ CONNECT_MISTAKES: Final = {
     r'role ".*" does not exist': f"Set POSTGRESQL_USERNAME to a role that exists (db/roles.sql). {OLD_VOLUME}",
     r'database ".*" does not exist': f"Set POSTGRESQL_DATABASE to a database that exists, or create it. {OLD_VOLUME}",
     "no such (database|user)": "Add it to the connection pooler's configuration, or correct the POSTGRESQL_ variables.",
+    r"^could not match \d+ port numbers": "Give postgresql.port one number, or one for each host.",
     "^invalid |^bad value for": "Correct postgresql.libpq: it takes libpq's connection parameters.",
 }
 MISSING_SCHEMA_HINT: Final = (

@@ -1,6 +1,9 @@
 """One session with PostgreSQL, which opens when it is needed, and again after it was lost."""
 
+import os
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 import psycopg
@@ -113,6 +116,9 @@ class Session:
         """
         Terminate the sessions with our name and role that block this one; called from another thread.
 
+        If another of our hosts is the primary now, this session's server hangs or was abandoned. Then its connection is
+        cut, because no timeout would end it.
+
         Returns:
             Their number; 0 also if the database does not answer: the lock has a timeout, too.
         """
@@ -121,6 +127,9 @@ class Session:
             return 0
         try:
             with self._connect() as helper:
+                if _server(helper) != _server(blocked):
+                    _cut(blocked)
+                    return 0
                 return helper.execute(TERMINATE_BLOCKERS, {"backend": self._backend, "name": self._name}).rowcount
         except psycopg.Error:
             return 0
@@ -204,6 +213,18 @@ class Session:
             "dbname": self._credentials.database,
             "application_name": self._name,
             "options": "",  # overrides PGOPTIONS
+            # Of several hosts, the primary; after a failover, the first one may be the standby.
+            "target_session_attrs": "read-write" if "," in address.host else "any",
             **address.libpq,
         }
         return psycopg.connect(psycopg.conninfo.make_conninfo(**parameters), autocommit=True)
+
+
+def _server(connection: psycopg.Connection) -> tuple[str, int]:
+    return connection.info.host, connection.info.port
+
+
+def _cut(connection: psycopg.Connection) -> None:
+    """End a connection that another thread waits for: that thread gets an error. `close` would not wake it up."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)

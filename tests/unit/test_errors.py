@@ -94,6 +94,7 @@ def test_missing_right_names_the_role() -> None:
         ("FATAL:  no such database: heartbeat_db", "pooler"),
         ('FATAL:  "trust" authentication failed', "POSTGRESQL_USERNAME"),
         ("FATAL:  SASL authentication failed", "POSTGRESQL_PASSWORD"),
+        ("could not match 2 port numbers to 3 hosts", "postgresql.port"),
         (
             'FATAL:  no pg_hba.conf entry for host "127.0.0.1", user "admin", database "heartbeat_db", no encryption',
             "pg_hba.conf",

@@ -100,6 +100,7 @@ def test_settings_cannot_be_changed(config: Write) -> None:
         ("kafka", "group_protocol: eager", "must be 'consumer' or 'classic'"),
         ("postgresql", "port: 0", "must be greater than or equal to 1 (got 0)"),
         ("postgresql", "port: 65536", "must be less than or equal to 65535 (got 65536)"),
+        ("postgresql", "port: '5432,0'", "must be greater than or equal to 1 (got '0')"),
         ("postgresql", "host: ''", "string should have at least 1 character (got '')"),
         ("logging", "format: xml", "must be 'auto', 'console' or 'json'"),
         ("logging", "level: loud", "must be 'debug', 'info', 'warning' or 'error'"),
@@ -129,6 +130,7 @@ def test_wrong_value_is_named_with_what_it_must_be_and_what_it_is(
         "kafka: {partitions: 65536, replication_factor: 32767, topic: a.B_c-9}",
         "postgresql: {port: 1}",
         "postgresql: {port: 65535}",
+        "postgresql: {host: 'one,two', port: '5432,5433'}",
     ],
 )
 def test_bounds_themselves_are_allowed(config: Write, text: str) -> None:
