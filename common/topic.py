@@ -190,14 +190,18 @@ class TopicAdmin:
 
     def warn_of_differences(self, state: TopicState) -> None:
         """Log how an existing topic differs from the settings, if the broker lets us read its configuration."""
+        if values := self.read_config():
+            for difference, hint in differences(self._kafka, state.partitions, state.replication, values):
+                structlog.get_logger().warning("topic differs from the settings", difference=difference, hint=hint)
+
+    def read_config(self) -> dict[str, str | None]:
+        """Return the topic's configuration; nothing if the broker does not let us read it, or does not answer."""
         resource = ConfigResource(ResourceType.TOPIC, self._kafka.topic)
         try:
             found = self._admin.describe_configs([resource], request_timeout=REQUEST_TIMEOUT_S)[resource].result()
         except KafkaException:
-            return  # no right to read it, or an outage: the next request will fail, too
-        values = {name: entry.value for name, entry in found.items()}
-        for difference, hint in differences(self._kafka, state.partitions, state.replication, values):
-            structlog.get_logger().warning("topic differs from the settings", difference=difference, hint=hint)
+            return {}
+        return {name: entry.value for name, entry in found.items()}
 
 
 def ensure_topic(kafka: Kafka, stop: StopFlag, known: TopicState | None = None) -> TopicState | None:

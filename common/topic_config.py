@@ -1,12 +1,16 @@
 """The topic's configuration, and how an existing topic differs from it."""
 
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Final
 
 from common.settings import Kafka
 
 TIMESTAMP_TYPE: Final = "message.timestamp.type"
 FEWEST_COPIES: Final = "min.insync.replicas"
+# The broker looks for old segments every five minutes and deletes their files a minute later (log.retention.check.
+# interval.ms, file.delete.delay.ms), both doubled here.
+DELETED_WITHIN: Final = timedelta(minutes=12)
 # The setting of each value, and what another value means if that is not obvious.
 SOURCES: Final = {
     "retention.ms": "kafka.retention_hours",
@@ -31,6 +35,23 @@ def wanted_config(kafka: Kafka) -> dict[str, str]:
         # A message is acknowledged once so many brokers have it: of 3, one may lose its disk while another is away.
         FEWEST_COPIES: str((kafka.replication_factor + 1) // 2),
     }
+
+
+def kept_for(found: Mapping[str, str | None]) -> timedelta | None:
+    """
+    Return how long Kafka keeps a record at most, by a topic's configuration; None if there is no limit that is known.
+
+    A segment is deleted as a whole, when its newest record is old enough. It takes records for `segment.ms`.
+    """
+    if found.get("cleanup.policy") != "delete" or found.get(TIMESTAMP_TYPE) != "LogAppendTime":
+        return None
+    kept_ms, segment_ms = (int(found.get(name) or -1) for name in ("retention.ms", "segment.ms"))
+    if kept_ms < 0 or segment_ms < 0:
+        return None
+    try:
+        return timedelta(milliseconds=kept_ms + segment_ms) + DELETED_WITHIN
+    except OverflowError:
+        return None
 
 
 def differences(

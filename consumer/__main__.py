@@ -1,7 +1,9 @@
 """`python -m consumer`: store heartbeats. Its other commands check the ledger, or validate again what was taken."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from consumer import reread
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import Worker
 from contracts.load import contract_of
-from store import replay, verify
+from store import forget, replay, verify
 from store.old_rows import OldRows
 from store.postgres import PostgresStore
 from store.service import storing
@@ -41,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     anew.add_argument("--to", dest="end", type=place, metavar="TIME|OFFSET", help="end before it (default: read all)")
     anew.add_argument("--partition", type=int, metavar="N", help="only this partition")
     anew.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
-    for command in (check, again, anew):
+    gone = commands.add_parser("forget", help="erase people, and do not store again what Kafka still holds of them")
+    gone.add_argument("people", nargs="*", metavar="CUSTOMER", help="whom; - reads one from each line of stdin")
+    gone.add_argument("--dry-run", action="store_true", help="count what would be erased, without changes")
+    for command in (check, again, anew, gone):
         command.add_argument("--json", action="store_true", help="print one JSON object, for machines")
     given = parser.parse_args(arguments)
     if given.command in COMMANDS:
@@ -73,6 +78,20 @@ def replay_quarantine(given: argparse.Namespace) -> int:
     return 0
 
 
+def forget_people(given: argparse.Namespace) -> int:
+    """Erase people; the lines of stdin may end with an empty one."""
+    settings = load_for_command(given.config)
+    people = [
+        person
+        for argument in given.people
+        for person in (sys.stdin.read().split("\n") if argument == "-" else [argument])
+        if person
+    ]
+    outcome = forget.forget(settings, load_credentials(), people, dry_run=given.dry_run)
+    print(json.dumps(asdict(outcome)) if given.json else "\n".join(forget.summary(outcome, settings)))
+    return 0
+
+
 def read_again(given: argparse.Namespace) -> int:
     """Replace what is stored of a range."""
     settings, wanted = load_for_command(given.config), reread.Wanted(given.start, given.end, given.partition)
@@ -80,7 +99,7 @@ def read_again(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final = {"verify": check_ledger, "replay": replay_quarantine, "reread": read_again}
+COMMANDS: Final = {"verify": check_ledger, "replay": replay_quarantine, "reread": read_again, "forget": forget_people}
 
 
 def load_for_command(config: Path) -> Settings:

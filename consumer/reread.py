@@ -241,7 +241,8 @@ def _lines(topic: str, ranges: Collection[Range], done: Mapping[int, Tally], *, 
 def _words(tally: Tally) -> str:
     missed = tally.rows_missed + tally.messages_missed
     return (
-        f"{tally.stored} stored, {tally.rejected} rejected, {tally.skipped} skipped, {tally.duplicates} duplicates;"
+        f"{tally.stored} stored, {tally.rejected} rejected, {tally.skipped} skipped, {tally.duplicates} duplicates,"
+        f" {tally.erased} erased;"
         f" before: {tally.rows_replaced} rows, {tally.messages_replaced} quarantined"
         + (f", {missed} deleted by hand" if missed else "")
     )

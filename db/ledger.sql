@@ -46,6 +46,7 @@ BEGIN
         CONTINUE WHEN is_used;
         DELETE FROM kafka_ledger WHERE generation = one;
         DELETE FROM kafka_log_ends WHERE generation = one;
+        DELETE FROM forgotten WHERE generation = one;
         DELETE FROM kafka_topics WHERE generation = one;
         RETURN one;
     END LOOP;

@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION heartbeat_objects() RETURNS name[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN ARRAY[
         -- Tables, a sequence and a view; the days' partitions are those that inherit from heartbeats
-        'alarm_people', 'alarm_positions', 'alarm_turn', 'alarms', 'daily_tables',
+        'alarm_people', 'alarm_positions', 'alarm_turn', 'alarms', 'daily_tables', 'forgotten',
         'heartbeat_migrations', 'heartbeats', 'heartbeats_by_hand_id', 'heartbeats_fleet', 'heartbeats_horizon',
         'heartbeats_outdated', 'heartbeats_per_customer', 'heartbeats_per_minute', 'heartbeats_touched',
         'kafka_ledger', 'kafka_log_ends', 'kafka_topics', 'maintenance_turn', 'patient_heartbeats', 'pipeline_events',

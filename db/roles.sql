@@ -92,14 +92,14 @@ GRANT CONNECT ON DATABASE :"database" TO :"consumer", :"reader";
 GRANT USAGE ON SCHEMA :schema TO :"consumer", :"reader";
 
 -- The consumer. It can neither change nor delete stored rows. Functions drop old data as retention_floor allows, and
--- another one deletes replayed messages whose heartbeats are stored. Rights on the parent table apply to each partition.
+-- another one deletes replayed messages whose heartbeats are stored. Only the owner can forget people. Rights on the parent table apply to each partition.
 -- LOCK TABLE needs the UPDATE on kafka_topics.
 ALTER ROLE :"consumer" LOGIN PASSWORD :'consumer_verifier';
 GRANT SELECT, INSERT ON heartbeats TO :"consumer";
 -- Not rejected_at: the oldest rows are deleted first, and a role must not make its rows the newest for ever.
 GRANT SELECT, INSERT (id, topic, partition, "offset", key, payload, payload_length, reason, appended_at, detail)
     ON rejected_heartbeats TO :"consumer";
-GRANT SELECT ON retention_floor, daily_tables TO :"consumer";
+GRANT SELECT ON retention_floor, daily_tables, forgotten TO :"consumer";
 GRANT SELECT, INSERT, UPDATE ON kafka_topics, kafka_ledger, kafka_log_ends TO :"consumer";
 GRANT INSERT ON heartbeats_touched TO :"consumer";
 -- Not noted_at, for the same reason as rejected_at.
@@ -137,7 +137,7 @@ EXCEPTION WHEN insufficient_privilege THEN
 END
 $$;
 SELECT format('GRANT SELECT ON %s TO %I', oid::regclass, :'reader')
-FROM pg_class WHERE oid = ANY (:'relations') AND relkind <> 'S' AND NOT relispartition \gexec
+FROM pg_class WHERE oid = ANY (:'relations') AND relkind <> 'S' AND NOT relispartition AND oid <> 'forgotten'::regclass \gexec
 GRANT SELECT ON heartbeats_default TO :"reader";  -- to count the rows without a day; they can be read in heartbeats anyway
 
 -- Both roles must find the tables.

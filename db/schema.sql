@@ -50,6 +50,8 @@
 \ir migrations/once.sql
 \set migration 0016-offsets-read-again.sql
 \ir migrations/once.sql
+\set migration 0017-forgotten-people.sql
+\ir migrations/once.sql
 \ir migrations/end.sql
 
 BEGIN;
@@ -126,10 +128,22 @@ CREATE TABLE kafka_ledger (
     last_fingerprint bigint,
     duplicates       bigint      NOT NULL DEFAULT 0 CHECK (duplicates >= 0),
     reread           bigint      NOT NULL DEFAULT 0 CHECK (reread >= 0),
+    erased           bigint      NOT NULL DEFAULT 0 CHECK (erased >= 0),
+    forgotten_version bigint     NOT NULL DEFAULT 0,
     PRIMARY KEY (generation, partition),
     CONSTRAINT books_balance
-        CHECK (next_offset - start_offset + reread = stored + rejected + skipped + expired + duplicates)
+        CHECK (next_offset - start_offset + reread = stored + rejected + skipped + expired + duplicates + erased)
 ) WITH (fillfactor = 10, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
+-- People whose older messages must not be stored again while Kafka holds them. There are no names here, but a hash of a
+-- name that can be guessed is no secret: the reader has no right on this table.
+CREATE TABLE forgotten (
+    generation     smallint    NOT NULL,
+    hash           bytea       NOT NULL CHECK (octet_length(hash) = 32),
+    before_offsets bigint[]    NOT NULL,
+    forgotten_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (generation, hash)
+);
 
 -- The ends of Kafka's logs, as the consumers last saw them: the lag is known without Kafka. Rows of a topic that was
 -- re-created stay; kafka_lag ignores them.
@@ -342,10 +356,15 @@ COMMENT ON COLUMN kafka_ledger.rejected IS 'Offsets in quarantine';
 COMMENT ON COLUMN kafka_ledger.skipped IS 'Offsets that hold no record: transaction markers, aborted or compacted records';
 COMMENT ON COLUMN kafka_ledger.expired IS 'Offsets that Kafka dropped before they were read, skipped because consumer.skip_expired is set';
 COMMENT ON COLUMN kafka_ledger.duplicates IS 'Offsets whose event the table already had, by the contract''s unique fields';
+COMMENT ON COLUMN kafka_ledger.erased IS 'Offsets of people who were forgotten: their rows or messages were erased, or not stored';
+COMMENT ON COLUMN kafka_ledger.forgotten_version IS 'Rises whenever the table forgotten gets entries of this topic: a consumer that does not know them stores nothing';
 COMMENT ON COLUMN kafka_ledger.replayed IS 'Of the stored: those that came out of quarantine';
 COMMENT ON COLUMN kafka_ledger.stored_dropped IS 'Of the stored: rows that retention has dropped since, or that a reread has replaced';
 COMMENT ON COLUMN kafka_ledger.rejected_dropped IS 'Of the rejected: rows that retention has dropped since, or that a reread has replaced';
 COMMENT ON COLUMN kafka_ledger.reread IS 'Offsets that were read again: each is counted once more in what it became';
+COMMENT ON TABLE forgotten IS 'People whose older messages are not stored again, as hashes';
+COMMENT ON COLUMN forgotten.hash IS 'SHA-256 of the value of the contract''s key';
+COMMENT ON COLUMN forgotten.before_offsets IS 'By partition, from 0: messages before this offset are not stored';
 COMMENT ON TABLE kafka_log_ends IS 'How far Kafka''s logs reach, noted by the consumers every few seconds';
 COMMENT ON COLUMN kafka_log_ends.log_end IS 'The offset of the next record in Kafka';
 COMMENT ON COLUMN kafka_log_ends.newest_stored_at IS 'Time of the newest record that this consumer stored, by the broker''s clock; NULL: none yet';

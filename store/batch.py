@@ -47,7 +47,8 @@ class Batch:
     Slices whose records were validated, ready to be written.
 
     `columns` are those of the valid events, in the contract's order; `records` are those they came from, and `row_ids`
-    the ids of their rows, in the same order. The store counts `duplicates`: valid events that the table already had.
+    the ids of their rows, in the same order. The store counts `duplicates`, valid events that the table already had,
+    and `erased`, messages of people who were forgotten, which are in none of these lists.
     """
 
     generation: int
@@ -60,6 +61,7 @@ class Batch:
     minutes: set[int]  # of the events, since 1970: their rollups become outdated
     clock_ms: int  # when it was validated, see reference_ms
     duplicates: Counter[int] = field(default_factory=Counter)  # by partition
+    erased: Counter[int] = field(default_factory=Counter)  # by partition
 
     @classmethod
     def of(cls, slices: Sequence[Slice], generation: int, decode: Decode) -> Self:
@@ -97,7 +99,19 @@ class Batch:
         """Order the valid events by these fields and by their row ids."""
         named = zip(self.columns, self.contract.columns, strict=True)
         keys = [column for column, field in named if field.name in fields]
-        order = [place for *_, place in sorted(zip(*keys, self.row_ids, range(len(self.records)), strict=True))]
+        self._take([place for *_, place in sorted(zip(*keys, self.row_ids, range(len(self.records)), strict=True))])
+
+    def erase(self, is_erased: Sequence[bool], is_rejected_erased: Sequence[bool]) -> None:
+        """Remove and count valid events, and rejected messages; each list has one value for each of them."""
+        gone = [record for record, erased in zip(self.records, is_erased, strict=True) if erased]
+        gone += [one.record for one, erased in zip(self.rejected, is_rejected_erased, strict=True) if erased]
+        self.erased.update(record.partition() for record in gone)
+        self._take([place for place, erased in enumerate(is_erased) if not erased])
+        found = zip(self.rejected, is_rejected_erased, strict=True)
+        self.rejected = [one for one, erased in found if not erased]
+
+    def _take(self, order: Sequence[int]) -> None:
+        """Keep the valid events of these places, in this order."""
         self.columns = [[column[place] for place in order] for column in self.columns]
         self.records = [self.records[place] for place in order]
         self.row_ids = [self.row_ids[place] for place in order]

@@ -7,6 +7,10 @@ class StaleOwnerError(HeartbeatError):
     """Another consumer has advanced the ledger past this batch: drop it, and continue from the ledger's offsets."""
 
 
+class ForgottenChangedError(HeartbeatError):
+    """People were forgotten since this session read the list: read it again, and store the batch without them."""
+
+
 class LogEndsEarlyError(LedgerError):
     """
     Kafka's log ends before the ledger's offset: it lost records, or another engine stored newer ones meanwhile.

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from store.position import LastRecord, Position
 
-COUNTS: Final = ("stored", "rejected", "skipped", "expired", "duplicates")
+COUNTS: Final = ("stored", "rejected", "skipped", "expired", "duplicates", "erased")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class LedgerRow:
     last_fingerprint: int | None = None
     duplicates: int = 0
     reread: int = 0
+    erased: int = 0
 
     @property
     def passed(self) -> int:
@@ -68,7 +69,7 @@ def faults_of(ledger: LedgerRow, stored: Rows | None, rejected: Rows | None, tab
         table: Where its events are stored.
     """
     faults = []
-    accounted = ledger.stored + ledger.rejected + ledger.skipped + ledger.expired + ledger.duplicates
+    accounted = sum(getattr(ledger, name) for name in COUNTS)
     if accounted != ledger.passed + ledger.reread:
         faults.append(f"{ledger.passed + ledger.reread} offsets passed, {accounted} accounted for")
     for name, rows, expected in (
@@ -140,14 +141,14 @@ def lines_of(figures: Figures, faults: Sequence[str]) -> Iterator[str]:
     """Yield what a person reads: a line for each partition and each fault, and a summary."""
     yield (
         "topic           partition        from          to  read again      stored    rejected  skipped  expired"
-        "  duplicates   in Kafka beyond"
+        "  duplicates      erased   in Kafka beyond"
     )
     for one in figures.ledger:
         beyond = figures.beyond(one)
         yield (
             f"{f'{one.topic}#{one.generation}':<15} {one.partition:>9} {one.start_offset:>11} {one.next_offset:>11}"
             f" {one.reread:>11} {one.stored:>11} {one.rejected:>11} {one.skipped:>8} {one.expired:>8}"
-            f" {one.duplicates:>11} {'topic is gone' if beyond is None else beyond:>17}"
+            f" {one.duplicates:>11} {one.erased:>11} {'topic is gone' if beyond is None else beyond:>17}"
         )
     for fault in faults:
         yield f"WRONG: {fault}"

@@ -9,13 +9,14 @@ from psycopg import Connection
 from common.errors import ConfigError, LedgerError
 from common.topic_identity import TopicIdentity
 from store.batch import Batch, Slice
-from store.errors import LogEndsEarlyError, StaleOwnerError
+from store.errors import ForgottenChangedError, LogEndsEarlyError, StaleOwnerError
 from store.position import LastRecord, Position
 from store.record import Rejected
 from store.row_id import LAST_GENERATION
 
-# The fence: a row is updated only if its next offset is the batch's first. The same statement notes the rollups'
-# minutes. Offsets without a record leave the last record as it is.
+NO_VERSIONS: Final[Mapping[int, int]] = {}
+# The fence: a row is updated only if its next offset is the batch's first, and if the session knows who was forgotten.
+# The same statement notes the rollups' minutes. Offsets without a record leave the last record as it is.
 ADVANCE: Final = """
 WITH noted AS (
     INSERT INTO heartbeats_touched (minute, minutes)
@@ -25,14 +26,16 @@ WITH noted AS (
 UPDATE kafka_ledger AS ledger
 SET next_offset = step.to_offset, stored = ledger.stored + step.stored, rejected = ledger.rejected + step.rejected,
     skipped = ledger.skipped + step.skipped, duplicates = ledger.duplicates + step.duplicates,
-    updated_at = clock_timestamp(), last_offset = coalesce(step.last_offset, ledger.last_offset),
+    erased = ledger.erased + step.erased, updated_at = clock_timestamp(),
+    last_offset = coalesce(step.last_offset, ledger.last_offset),
     last_fingerprint = CASE WHEN step.last_offset IS NULL THEN ledger.last_fingerprint ELSE step.last_fingerprint END
 FROM unnest(%(partitions)s::integer[], %(froms)s::bigint[], %(tos)s::bigint[],
             %(stored)s::bigint[], %(rejected)s::bigint[], %(skipped)s::bigint[], %(duplicates)s::bigint[],
-            %(last_offsets)s::bigint[], %(fingerprints)s::bigint[])
-     AS step (partition, from_offset, to_offset, stored, rejected, skipped, duplicates, last_offset, last_fingerprint)
+            %(erased)s::bigint[], %(last_offsets)s::bigint[], %(fingerprints)s::bigint[], %(versions)s::bigint[])
+     AS step (partition, from_offset, to_offset, stored, rejected, skipped, duplicates, erased, last_offset,
+              last_fingerprint, forgotten_version)
 WHERE ledger.generation = %(generation)s AND ledger.partition = step.partition
-  AND ledger.next_offset = step.from_offset
+  AND ledger.next_offset = step.from_offset AND ledger.forgotten_version = step.forgotten_version
 """
 # Two consumers that see a new topic at the same time give it one generation.
 LOCK_TOPICS: Final = "LOCK TABLE kafka_topics IN SHARE ROW EXCLUSIVE MODE"
@@ -83,9 +86,7 @@ def read(
         ConfigError: The topic's events are stored in another table, or there is no number left for it.
     """
     with connection.transaction():
-        generation = _generation(connection, topic, table)
-        lows = [low for low, _ in log_ranges.values()]
-        connection.execute(OPEN_LEDGER, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
+        generation = open_partitions(connection, topic, log_ranges, table)
         positions = _positions(connection, generation, list(log_ranges))
         for partition, (low, end) in log_ranges.items():
             expected, last = positions[partition].next_offset, positions[partition].last
@@ -115,7 +116,19 @@ def read(
     return generation, positions
 
 
-def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
+def open_partitions(
+    connection: Connection, topic: TopicIdentity, log_ranges: Mapping[int, tuple[int, int]], table: str
+) -> int:
+    """Add the partitions that the ledger does not know; return the topic's generation. Args, raises: as `read`."""
+    generation = _generation(connection, topic, table)
+    lows = [low for low, _ in log_ranges.values()]
+    connection.execute(OPEN_LEDGER, {"generation": generation, "partitions": list(log_ranges), "lows": lows})
+    return generation
+
+
+def advance(
+    connection: Connection, batch: Batch, rejected: Sequence[Rejected], versions: Mapping[int, int] = NO_VERSIONS
+) -> None:
     """
     Advance the ledger from the batch's first offsets to its last ones: for all its partitions, or for none.
 
@@ -123,16 +136,23 @@ def advance(connection: Connection, batch: Batch, rejected: Sequence[Rejected]) 
         connection: Inside the transaction that stores the batch's rows.
         batch: The batch.
         rejected: Its quarantined records.
+        versions: By partition, the version of the list of forgotten people that the batch obeys; 0 if it is missing.
     Raises:
         StaleOwnerError: The ledger is at another offset; the transaction must be rolled back.
+        ForgottenChangedError: The list has a newer version; the same holds.
     """
     notes = batch.notes()
-    given = {**steps(batch, rejected), "hours": list(notes), "minutes": list(notes.values())}
+    given = {**steps(batch, rejected, versions), "hours": list(notes), "minutes": list(notes.values())}
     if connection.execute(ADVANCE, given).rowcount != len(batch.slices):
+        positions = _positions(connection, batch.generation, [part.partition for part in batch.slices])
+        if all(_is_next(part, positions) for part in batch.slices):
+            raise ForgottenChangedError(
+                "cannot store a batch: people were forgotten meanwhile", hint="It is stored again without them."
+            )
         raise _stale(connection, batch)
 
 
-def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def steps(batch: Batch, rejected: Sequence[Rejected], versions: Mapping[int, int] = NO_VERSIONS) -> dict[str, Any]:
     """Return the parameters of `ADVANCE`, one list a column: each partition's offsets, and what they became."""
     count = Counter(one.record.partition() for one in rejected)
     slices = sorted(batch.slices, key=lambda part: part.partition)  # every session locks in one order
@@ -142,12 +162,18 @@ def steps(batch: Batch, rejected: Sequence[Rejected]) -> dict[str, Any]:
         "froms": [part.from_offset for part in slices],
         "tos": [part.to_offset for part in slices],
         "stored": [
-            len(part.records) + len(part.rejected) - count[part.partition] - batch.duplicates[part.partition]
+            len(part.records)
+            + len(part.rejected)
+            - count[part.partition]
+            - batch.duplicates[part.partition]
+            - batch.erased[part.partition]
             for part in slices
         ],
         "rejected": [count[part.partition] for part in slices],
         "skipped": [part.skipped for part in slices],
         "duplicates": [batch.duplicates[part.partition] for part in slices],
+        "erased": [batch.erased[part.partition] for part in slices],
+        "versions": [versions.get(part.partition, 0) for part in slices],
         "last_offsets": [part.last and part.last.offset for part in slices],
         "fingerprints": [part.last and part.last.fingerprint for part in slices],
     }

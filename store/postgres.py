@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,6 +23,7 @@ from contracts.load import contract_of
 from store import ledger
 from store.batch import Batch
 from store.days import Days
+from store.forgotten import Forgotten
 from store.insert import CHECK_NOW, Unique, copy_rows, copy_statement
 from store.old_rows import OldRows
 from store.position import YEAR_10000_MS, Position
@@ -69,6 +71,7 @@ class PostgresStore:
         self._encode = Encode(self._contract)
         self._unique = Unique(self._contract, self._encode) if self._contract.unique else None
         self._copy_events = copy_statement(self._contract, self._encode)
+        self._forgotten = Forgotten(self._contract, settings.consumer.max_payload_bytes)
         self._skip_expired = settings.consumer.skip_expired
         self._max_payload_bytes = settings.consumer.max_payload_bytes
         self._days = Days(self._contract.table, settings.consumer.retention_days)
@@ -126,7 +129,7 @@ class PostgresStore:
                     raise
                 raise ledger.explain_taken_id(connection, batch, error.diag.message_detail) from error
 
-        rejected = self._session.run("store a batch", write)
+        rejected = self._session.run("store a batch", partial(self._forgotten.store_without, batch=batch, write=write))
         refused = len(rejected) - len(batch.rejected)
         self._refused_in_a_row = self._refused_in_a_row + refused if refused == len(batch.records) else 0
         self._look_for_old(batch, rejected)
@@ -243,4 +246,4 @@ class PostgresStore:
                 )
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
-        ledger.advance(connection, batch, rejected)
+        ledger.advance(connection, batch, rejected, self._forgotten.versions)

@@ -18,7 +18,7 @@ from common.errors import ConfigError, LedgerError
 from common.settings import Credentials, Settings
 from common.topic_identity import Check, TopicIdentity
 from store.batch import Batch
-from store.errors import NotHeldError
+from store.errors import ForgottenChangedError, NotHeldError
 from store.ledger import steps
 from store.postgres import PostgresStore
 from store.record import Rejected
@@ -40,12 +40,13 @@ SELECT to_timestamp(3600 * hour), minutes FROM unnest(%s::bigint[], %s::bigint[]
 TALLY: Final = """
 UPDATE kafka_ledger
 SET reread = reread + %(offsets)s, stored = stored + %(stored)s, rejected = rejected + %(rejected)s,
-    skipped = skipped + %(skipped)s, duplicates = duplicates + %(duplicates)s,
+    skipped = skipped + %(skipped)s, duplicates = duplicates + %(duplicates)s, erased = erased + %(erased)s,
     stored_dropped = stored_dropped + %(rows_replaced)s + %(rows_missed)s,
     rejected_dropped = rejected_dropped + %(messages_replaced)s + %(messages_missed)s
 WHERE generation = %(generation)s AND partition = %(partition)s
-  AND start_offset <= %(from_offset)s AND next_offset >= %(to_offset)s
+  AND start_offset <= %(from_offset)s AND next_offset >= %(to_offset)s AND forgotten_version = %(version)s
 """
+IS_NEWER: Final = "SELECT FROM kafka_ledger WHERE generation = %s AND partition = %s AND forgotten_version <> %s"
 HELD: Final = SQL("""
 SELECT (SELECT count(*) FROM {} WHERE id BETWEEN %(first)s AND %(last)s)
      + (SELECT count(*) FROM rejected_heartbeats WHERE id BETWEEN %(first)s AND %(last)s)
@@ -72,6 +73,7 @@ class Tally:
     rejected: int = 0
     skipped: int = 0
     duplicates: int = 0
+    erased: int = 0
     rows_replaced: int = 0
     messages_replaced: int = 0
     rows_missed: int = 0
@@ -169,7 +171,7 @@ class Rewriter(PostgresStore):
         ids = [pack(batch.generation, part.partition, offset) for offset in (part.from_offset, part.to_offset - 1)]
         rows = connection.execute(self._delete_rows, ids).fetchall()
         messages = connection.execute(DELETE_REJECTED, ids).fetchall()
-        given = {record.offset() for record in [*batch.records, *(one.record for one in batch.rejected)]}
+        given = {record.offset() for record in [*part.records, *(one.record for one in part.rejected)]}
         offsets = [unpack(row_id)[2] for row_id, *_ in [*rows, *messages]]
         if lost := sorted(set(offsets) - given):
             raise NotHeldError(
@@ -182,17 +184,22 @@ class Rewriter(PostgresStore):
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
         (part,) = batch.slices
-        found, replaced = steps(batch, rejected), self._replaced
+        found, replaced = steps(batch, rejected, self._forgotten.versions), self._replaced
         replaced.offsets = part.to_offset - part.from_offset
-        for name in ("stored", "rejected", "skipped", "duplicates"):
+        for name in ("stored", "rejected", "skipped", "duplicates", "erased"):
             (count,) = found[name]
             setattr(replaced, name, count)
         absent = max(0, replaced.offsets - replaced.rows_replaced - replaced.messages_replaced - part.skipped)
         replaced.rows_missed = min(absent, self._missing_rows)
         replaced.messages_missed = min(absent - replaced.rows_missed, self._missing_messages)
         where = {"generation": batch.generation, "partition": part.partition}
-        offsets = {"from_offset": part.from_offset, "to_offset": part.to_offset}
+        (version,) = found["versions"]
+        offsets = {"from_offset": part.from_offset, "to_offset": part.to_offset, "version": version}
         if connection.execute(TALLY, vars(replaced) | where | offsets).rowcount != 1:
+            if connection.execute(IS_NEWER, (*where.values(), version)).fetchone() is not None:
+                raise ForgottenChangedError(
+                    "cannot read a batch again: people were forgotten meanwhile", hint="It is read without them."
+                )
             raise LedgerError(
                 f"cannot read partition {part.partition} again: the ledger has not taken the offsets"
                 f" {part.from_offset} to {part.to_offset - 1}",

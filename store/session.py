@@ -60,7 +60,7 @@ SELECT pg_backend_pid(), (
 """
 TABLES: Final = [
     "heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "kafka_log_ends", "heartbeats_touched",
-    "pipeline_events", "retention_floor", "daily_tables",
+    "pipeline_events", "retention_floor", "daily_tables", "forgotten",
 ]  # fmt: skip
 BACKEND: Final = "SELECT pg_backend_pid()"
 # A stalled consumer inside COPY holds row ids that its successor waits for, and no timeout reaches its backend. Only

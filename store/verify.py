@@ -1,4 +1,4 @@
-"""Checks the ledger: every offset that was passed is stored, rejected, skipped, expired or a duplicate."""
+"""Checks the ledger: every offset that was passed is stored, rejected, skipped, expired, a duplicate or erased."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from store.session import Session
 
 LEDGER: Final = """
 SELECT generation, partition, topic, topic_id, start_offset, next_offset, stored, rejected, skipped, expired,
-       stored_dropped, rejected_dropped, last_offset, last_fingerprint, duplicates, reread
+       stored_dropped, rejected_dropped, last_offset, last_fingerprint, duplicates, reread, erased
 FROM kafka_ledger JOIN kafka_topics USING (generation)
 WHERE table_name = %s
 ORDER BY first_seen_at, generation, partition

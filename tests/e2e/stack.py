@@ -194,7 +194,9 @@ class Stack:
         assert ids == readings >= records
         assert verified.startswith("the ledger balances")
         assert re.search(
-            rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired \+ 0 duplicates .* Kafka holds 0 more", verified
+            rf"\b{ids} stored \+ 0 rejected \+ 0 skipped \+ 0 expired \+ 0 duplicates \+ 0 erased"
+            r" .* Kafka holds 0 more",
+            verified,
         )
 
 

@@ -36,7 +36,7 @@ def test_wider_rule_stores_what_was_rejected(sent: list[Row], start: StartServic
     """Old offsets keep their ids, nothing is there twice, and the ledger says what was read again."""
     printed = run(start, "--from", long_ago(), **FAR_AHEAD).text()
 
-    assert "410 offsets were read again: 400 stored, 10 rejected, 0 skipped, 0 duplicates" in printed
+    assert "410 offsets were read again: 400 stored, 10 rejected, 0 skipped, 0 duplicates, 0 erased" in printed
     assert "before: 300 rows, 110 quarantined" in printed
     assert database.lost_and_surplus(sent) == ([], [])
     assert {reason for reason, *_ in database.rejected()} == {"not_json"}

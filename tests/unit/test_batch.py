@@ -24,7 +24,7 @@ from tests.corpus.hostile import CASES
 from tests.records import MemoryRecord
 
 BOUNDED: Final = settings(max_examples=60, deadline=None)
-COUNTS: Final = ("stored", "rejected", "skipped", "duplicates")
+COUNTS: Final = ("stored", "rejected", "skipped", "duplicates", "erased")
 SMALL: Final = [case for case in CASES if len(case.payload or b"") < 1_000]
 
 
@@ -120,7 +120,8 @@ def test_unvalidated_records_are_rejected_and_accounted_for() -> None:
     last = LastRecord.of(records[-1])
     assert steps(batch, batch.rejected) == {
         "generation": 2, "partitions": [5], "froms": [0], "tos": [6], "stored": [1], "rejected": [4], "skipped": [1],
-        "duplicates": [0], "last_offsets": [last.offset], "fingerprints": [last.fingerprint],
+        "duplicates": [0], "erased": [0], "last_offsets": [last.offset], "fingerprints": [last.fingerprint],
+        "versions": [0],
     }  # fmt: skip
 
 

@@ -22,14 +22,14 @@ COUNTS: Final = st.integers(0, 10**6)
 @st.composite
 def balanced(draw: st.DrawFn) -> tuple[LedgerRow, Rows, Rows]:
     """Draw a row of the ledger that balances, and what the tables then hold."""
-    stored, rejected, skipped, expired, duplicates = (draw(COUNTS) for _ in range(5))
+    stored, rejected, skipped, expired, duplicates, erased = (draw(COUNTS) for _ in range(6))
     start = draw(st.integers(0, 2**39))
-    end = start + stored + rejected + skipped + expired + duplicates
+    end = start + stored + rejected + skipped + expired + duplicates + erased
     kept = draw(st.integers(0, stored)), draw(st.integers(0, rejected))
     ledger = LedgerRow(
         draw(st.integers(1, 127)), draw(st.integers(0, 65535)), "heartbeats", "id", start, end,
         stored, rejected, skipped, expired, stored - kept[0], rejected - kept[1],
-        duplicates=duplicates,
+        duplicates=duplicates, erased=erased,
     )  # fmt: skip
     # Rows lie anywhere in what was passed, and take as much room as they are many.
     firsts = [draw(st.integers(start, end - count)) for count in kept]
@@ -50,14 +50,16 @@ def test_ledger_that_balances_has_no_fault(found: tuple[LedgerRow, Rows, Rows]) 
 @BOUNDED
 @given(
     balanced(),
-    st.sampled_from(["stored", "rejected", "skipped", "expired", "duplicates", "next_offset", "start_offset"]),
+    st.sampled_from(
+        ["stored", "rejected", "skipped", "expired", "duplicates", "erased", "next_offset", "start_offset"]
+    ),
     st.integers(-(10**6), 10**6).filter(bool),
 )
 def test_any_single_figure_that_is_off_is_a_fault(found: tuple[LedgerRow, Rows, Rows], name: str, by: int) -> None:
     """Without looking at a row, the ledger of each partition must explain each offset that was passed."""
     row = replace(found[0], **{name: getattr(found[0], name) + by})
 
-    accounted = row.stored + row.rejected + row.skipped + row.expired + row.duplicates
+    accounted = row.stored + row.rejected + row.skipped + row.expired + row.duplicates + row.erased
     assert faults_of(row, None, None) == [f"{row.passed} offsets passed, {accounted} accounted for"]
 
 
