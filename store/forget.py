@@ -18,6 +18,7 @@ from psycopg import Connection
 from psycopg import errors as pg
 
 from common.errors import ConfigError, NoLeaderError, StoppedError
+from common.progress import progress
 from common.settings import Credentials, Settings
 from common.topic import TopicAdmin
 from common.topic_config import kept_for
@@ -115,7 +116,8 @@ def forget(settings: Settings, credentials: Credentials, people: Iterable[str], 
             until = None if log.kept_for is None else (datetime.now(UTC) + log.kept_for).isoformat(timespec="seconds")
             outcome.kafka_holds_until[topic] = until
         do = partial(_erase, contract=contract, names=names, logs=logs, outcome=outcome)
-        session.run("erase people", do)
+        with progress("forget"):
+            session.run("erase people", do)
     except KeyboardInterrupt:
         raise StoppedError(
             "forget stopped: some of it may be left" if not dry_run else "forget stopped: nothing was changed",
