@@ -55,14 +55,15 @@ def check_whole(producer: Service, database: Database, topic: Topic) -> None:
     assert database.rejected() == []
 
 
+@pytest.mark.timeout(300)  # four JVMs on a busy machine
 def test_each_broker_in_turn_loses_its_disk(
     start: StartService, cluster: KafkaCluster, topic: Topic, database: Database
 ) -> None:
     """A leader, the controller and the group's coordinator are among them; each comes back empty, as a new machine."""
     producer, consumer = start("producer", **THREE_COPIES), start("consumer", **THREE_COPIES)
     watch = Watch(topic, database)
-    wait_until(lambda: len(database.passed()) == 6, what="every partition is stored")
-    wait_until(lambda: copies_in_sync(topic) == 3)
+    wait_until(lambda: len(database.passed()) == 6, within_s=60, what="every partition is stored")
+    wait_until(lambda: copies_in_sync(topic) == 3, within_s=60)
     for broker in cluster.brokers:
         watch.begin()
         wipe(broker)
@@ -73,7 +74,7 @@ def test_each_broker_in_turn_loses_its_disk(
         print(f"longest pause of a partition: {watch.pause_s:.1f} s")
         assert watch.pause_s < PAUSE_S
         broker.start()
-        wait_until(lambda: copies_in_sync(topic) == 3, what="the empty broker has copied everything")
+        wait_until(lambda: copies_in_sync(topic) == 3, within_s=60, what="the empty broker has copied everything")
 
     check_whole(producer, database, topic)
     assert consumer.process.poll() is None
