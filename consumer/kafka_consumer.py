@@ -23,6 +23,7 @@ from common.topic import TopicAdmin
 from common.topic_identity import TopicCheck, TopicIdentity, identify
 from consumer.client_events import ClientEvents
 from consumer.coordinator import Coordinator
+from consumer.delivery import Delivery
 from consumer.errors import MembershipLostError
 from consumer.metrics import REBALANCES
 from consumer.reading import Hole, Reading, set_aside_large
@@ -65,6 +66,7 @@ class KafkaSource:
         self._consumer = open_consumer(settings, error_cb=self._events.note)
         self._admin = TopicAdmin(self._kafka)
         self._coordinator = Coordinator(self._admin, self._kafka)
+        self._delivery = Delivery(self._admin)
         self._offsets = LogOffsets(self._consumer, self._admin, self._kafka)
         self.topic = TopicIdentity(self._topic, "")
 
@@ -103,6 +105,8 @@ class KafkaSource:
         slices = [part for part in finished if part is not None]
         if not slices:  # otherwise the slices would be lost
             self._raise_refusal()
+            unreadable = self._unreadable.partitions
+            self._delivery.check({one: at for one, at in self._positions.items() if one not in unreadable})
         self._coordinator.check(has_partitions=bool(self._positions or self.unstarted))
         return slices
 

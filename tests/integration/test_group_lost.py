@@ -1,4 +1,4 @@
-"""A member that lost its partitions joins again if it gets none."""
+"""A member joins again with a new client: if it lost its partitions and gets none, or if it gets no records."""
 
 import time
 from collections.abc import Iterator
@@ -7,12 +7,13 @@ import pytest
 from confluent_kafka import TopicPartition
 
 from common.settings import Consumer, Kafka, Settings
-from consumer import kafka_consumer
+from consumer import delivery, kafka_consumer
 from consumer.errors import MembershipLostError
 from consumer.kafka_consumer import KafkaSource
 from consumer.worker import leave_group
 from local.waiting import wait_until
 from store.events import Events
+from store.position import Position
 from tests.pipeline import Topic
 
 pytestmark = pytest.mark.integration
@@ -58,3 +59,29 @@ def test_member_that_never_had_a_partition_waits(source: KafkaSource, monkeypatc
     time.sleep(0.02)
 
     assert source.read() == []
+
+
+def read_for(source: KafkaSource, seconds: float) -> list[int]:
+    """Read, and return the offsets."""
+    until, offsets = time.monotonic() + seconds, []
+    while time.monotonic() < until:
+        offsets += [record.offset() or 0 for part in source.read() for record in part.records]
+    return offsets
+
+
+def test_client_that_no_longer_delivers_what_kafka_holds_is_replaced(
+    source: KafkaSource, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a broker had frozen, librdkafka polled on without a connection, and without an error."""
+    for name, seconds in (("IDLE_S", 0.3), ("ASK_EVERY_S", 0.1), ("PATIENCE_S", 1.0)):
+        monkeypatch.setattr(delivery, name, seconds)
+    source.subscribe()
+    wait_until(lambda: read_until_assigned(source))
+    source.start_at({0: Position(0), 1: Position(0)})
+    topic.send([(b"a", b"1")], partition=0)
+    assert read_for(source, 3) == [0]  # nothing is left to read: that is no fault, however long
+    source._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - behind its back: it delivers no more
+    topic.send([(b"a", b"2")], partition=0)
+
+    with pytest.raises(MembershipLostError, match=r"no record of partition 0 .* Kafka holds more from offset 1 on"):
+        read_for(source, 10)
