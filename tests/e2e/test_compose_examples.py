@@ -16,8 +16,8 @@ def test_example_adds_a_consumer_and_a_schema_job_and_changes_no_service(
     services: Resolved, contract: Contract
 ) -> None:
     """A person adds the file to a running stack: the heartbeats must go on as they are."""
-    name = contract.table
-    together = resolve_file(FOLDER.parent, "docker-compose.yml", f"examples/{name}/docker-compose.yml")["services"]
+    name, files = contract.table, ("docker-compose.yml", f"examples/{contract.table}/docker-compose.yml")
+    together = resolve_file(FOLDER.parent, *files, COMPOSE_PROFILES="monitoring")["services"]
     consumer, schema = together.pop(f"{name}-consumer"), together.pop(f"{name}-schema")
 
     assert together == services
