@@ -1,9 +1,7 @@
-"""`python -m consumer`: store heartbeats. Its other commands check the ledger, or validate again what was taken."""
+"""`python -m consumer`: store heartbeats. Other commands check the ledger, validate again, or erase people."""
 
 import argparse
-import json
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -78,20 +76,6 @@ def replay_quarantine(given: argparse.Namespace) -> int:
     return 0
 
 
-def forget_people(given: argparse.Namespace) -> int:
-    """Erase people; the lines of stdin may end with an empty one."""
-    settings = load_for_command(given.config)
-    people = [
-        person
-        for argument in given.people
-        for person in (sys.stdin.read().split("\n") if argument == "-" else [argument])
-        if person
-    ]
-    outcome = forget.forget(settings, load_credentials(), people, dry_run=given.dry_run)
-    print(json.dumps(asdict(outcome)) if given.json else "\n".join(forget.summary(outcome, settings)))
-    return 0
-
-
 def read_again(given: argparse.Namespace) -> int:
     """Replace what is stored of a range."""
     settings, wanted = load_for_command(given.config), reread.Wanted(given.start, given.end, given.partition)
@@ -99,7 +83,18 @@ def read_again(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS: Final = {"verify": check_ledger, "replay": replay_quarantine, "reread": read_again, "forget": forget_people}
+def forget_people(given: argparse.Namespace) -> int:
+    """Erase people; the lines of a file may end with an empty one."""
+    settings = load_for_command(given.config)
+    lines = (sys.stdin.read().split("\n") if one == "-" else [one] for one in given.people)
+    people = [person for some in lines for person in some if person]
+    forget.forget(settings, load_credentials(), people, dry_run=given.dry_run, as_json=given.json, say=print)
+    return 0
+
+
+COMMANDS: Final = {
+    "verify": check_ledger, "replay": replay_quarantine, "reread": read_again, "forget": forget_people,
+}  # fmt: skip
 
 
 def load_for_command(config: Path) -> Settings:

@@ -242,7 +242,6 @@ def _words(tally: Tally) -> str:
     missed = tally.rows_missed + tally.messages_missed
     return (
         f"{tally.stored} stored, {tally.rejected} rejected, {tally.skipped} skipped, {tally.duplicates} duplicates,"
-        f" {tally.erased} erased;"
-        f" before: {tally.rows_replaced} rows, {tally.messages_replaced} quarantined"
+        f" {tally.erased} erased; before: {tally.rows_replaced} rows, {tally.messages_replaced} quarantined"
         + (f", {missed} deleted by hand" if missed else "")
     )

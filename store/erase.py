@@ -172,11 +172,13 @@ def count(connection: Connection, people: People) -> tuple[int, int, int]:
 
 def rows(connection: Connection, people: People) -> int:
     """Erase rows. Their minutes are noted, so that the fleet's rollups are summed up again."""
-    gone = Counter[int]()
-    for *part, places in connection.execute(people.format(FIND_ROWS), people.given).fetchall():
-        delete = people.format(DELETE_ROWS, part=Identifier(*part))
-        for place, number in connection.execute(delete, {**people.given, "places": places}):
-            gone[place] += number
+    gone, find = Counter[int](), people.format(FIND_ROWS)
+    # A reread can delete all that was found; then there may be more.
+    while not gone and (found := connection.execute(find, people.given).fetchall()):
+        for *part, places in found:
+            delete = people.format(DELETE_ROWS, part=Identifier(*part))
+            for place, number in connection.execute(delete, {**people.given, "places": places}):
+                gone[place] += number
     _tally(connection, TALLY_ROWS, gone)
     return gone.total()
 

@@ -10,6 +10,11 @@ class StaleOwnerError(HeartbeatError):
 class ForgottenChangedError(HeartbeatError):
     """People were forgotten since this session read the list: read it again, and store the batch without them."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "cannot store a batch: people were forgotten meanwhile", hint="It is stored again without them."
+        )
+
 
 class LogEndsEarlyError(LedgerError):
     """

@@ -6,12 +6,13 @@ messages of theirs, and what is stored already can be erased in short transactio
 killed one ended.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import count
 from typing import Final
 
 from psycopg import Connection
@@ -35,6 +36,9 @@ from store.table import check_table
 # Whoever waits for a lock can hold up those who come later, so waits are short, and repeated.
 LIMITS: Final = {"lock_timeout": "500ms", "statement_timeout": "0"}
 ATTEMPTS, PAUSE_S = 60, 0.5
+STEPS: Final = (
+    (erase.rows, "rows"), (erase.minutes, "rollups"), (erase.buckets, "rollups"), (erase.alarms, "alarms"),
+)  # fmt: skip
 
 GENERATION: Final = "SELECT generation FROM kafka_topics WHERE topic_id = %s"
 LAST_PARTITION: Final = 65535  # of a row id
@@ -84,7 +88,15 @@ class Outcome:
     topics_not_found: list[str] = field(default_factory=list)
 
 
-def forget(settings: Settings, credentials: Credentials, people: Iterable[str], *, dry_run: bool) -> Outcome:
+def forget(  # noqa: PLR0913 - where, whom and how, by keyword
+    settings: Settings,
+    credentials: Credentials,
+    people: Iterable[str],
+    *,
+    dry_run: bool,
+    as_json: bool,
+    say: Callable[[str], None],
+) -> None:
     """
     Erase people, by the contract's key.
 
@@ -93,8 +105,8 @@ def forget(settings: Settings, credentials: Credentials, people: Iterable[str], 
         credentials: The owner of the tables.
         people: Values of the key, as text. None: only shorten the list.
         dry_run: Count, and change nothing.
-    Returns:
-        What was erased.
+        as_json: Say one JSON object instead of lines.
+        say: Gets the summary, which names no person.
     Raises:
         ConfigError: A value cannot be a key, or the role may not erase.
         OutageError: Kafka or PostgreSQL does not answer. What was erased before stays so; a second run continues.
@@ -116,8 +128,7 @@ def forget(settings: Settings, credentials: Credentials, people: Iterable[str], 
             until = None if log.kept_for is None else (datetime.now(UTC) + log.kept_for).isoformat(timespec="seconds")
             outcome.kafka_holds_until[topic] = until
         do = partial(_erase, contract=contract, names=names, logs=logs, outcome=outcome)
-        with progress("forget"):
-            session.run("erase people", do)
+        session.run("erase people", do)
     except KeyboardInterrupt:
         raise StoppedError(
             "forget stopped: some of it may be left" if not dry_run else "forget stopped: nothing was changed",
@@ -125,7 +136,11 @@ def forget(settings: Settings, credentials: Credentials, people: Iterable[str], 
         ) from None
     finally:
         session.close()
-    return outcome
+    if as_json:
+        say(json.dumps(asdict(outcome)))
+    else:
+        for line in _lines(outcome, contract.table):
+            say(line)
 
 
 def look_up(settings: Settings, topic: str) -> Log | None:
@@ -144,9 +159,7 @@ def look_up(settings: Settings, topic: str) -> Log | None:
         log.close()
 
 
-def summary(outcome: Outcome, settings: Settings) -> list[str]:
-    """Return what happened in lines that name no person."""
-    table = contract_of(settings.event).table
+def _lines(outcome: Outcome, table: str) -> list[str]:
     verb = "would be" if outcome.dry_run else "were"
     first = f"{outcome.people} people {verb} erased: {outcome.rows} rows of {table}"
     lines = [f"{first}, {outcome.quarantined} quarantined messages, {outcome.rollups} rollups, {outcome.alarms} alarms"]
@@ -173,26 +186,28 @@ def _check(connection: Connection, contract: Contract, username: str) -> None:
 def _erase(
     connection: Connection, contract: Contract, names: Sequence[bytes], logs: Sequence[Log], outcome: Outcome
 ) -> None:
-    if outcome.dry_run:
-        people = erase.People(contract, names, _later(connection, logs))
-        outcome.quarantined = sum(len(ids) for ids in erase.quarantined(connection, people))
-        outcome.rows, outcome.rollups, outcome.alarms = erase.count(connection, people)
-        return
-    for log in logs:
+    for log in () if outcome.dry_run else logs:
         _list(connection, contract, names, log)
+    if not names:
+        return
     # In this order: a replay can move a message out of the quarantine, and rollups come from rows.
     people = erase.People(contract, names, _later(connection, logs))
-    for ids in erase.quarantined(connection, people) if names else ():
-        if ids:
-            outcome.quarantined += _patiently(connection, partial(erase.messages, ids=ids))
-    steps = (erase.rows, erase.minutes, erase.buckets, erase.alarms) if contract.maintained else (erase.rows,)
-    for step in steps if names else ():
-        while number := _patiently(connection, partial(step, people=people)):
-            outcome.rows += number if step is erase.rows else 0
-            outcome.rollups += number if step in {erase.minutes, erase.buckets} else 0
-            outcome.alarms += number if step is erase.alarms else 0
-            if step is not erase.rows and number < erase.MOST:
-                break  # a person who goes on sending gets new ones
+    with progress("search the quarantine"):
+        for ids in filter(None, erase.quarantined(connection, people)):
+            do = partial(erase.messages, ids=ids)
+            outcome.quarantined += len(ids) if outcome.dry_run else _patiently(connection, do)
+    with progress(f"count {contract.table}"):
+        counts = erase.count(connection, people)
+    if outcome.dry_run:
+        outcome.rows, outcome.rollups, outcome.alarms = counts
+        return
+    with progress("erase", sum(counts)) as advance:
+        for step, what in STEPS if contract.maintained else STEPS[:1]:
+            while number := _patiently(connection, partial(step, people=people)):
+                advance(number)
+                setattr(outcome, what, getattr(outcome, what) + number)
+                if step is not erase.rows and number < erase.MOST:
+                    break  # a person who goes on sending gets new ones
 
 
 def _list(connection: Connection, contract: Contract, names: Sequence[bytes], log: Log) -> None:
@@ -217,23 +232,19 @@ def _later(connection: Connection, logs: Sequence[Log]) -> list[tuple[int, int]]
     later = []
     for log in logs:
         for (generation,) in connection.execute(GENERATION, (log.topic.topic_id,)).fetchall():
-            ends = {partition: end for partition, (_, end) in log.ranges.items()}
             later += [
                 (pack(generation, partition, end), pack(generation, partition, LAST_OFFSET))
-                for partition, end in ends.items()
+                for partition, (_, end) in log.ranges.items()
             ]
-            later.append((pack(generation, len(ends), 0), pack(generation, LAST_PARTITION, LAST_OFFSET)))
+            later.append((pack(generation, len(log.ranges), 0), pack(generation, LAST_PARTITION, LAST_OFFSET)))
     return later
 
 
 def _patiently(connection: Connection, action: Callable[[Connection], int]) -> int:
     """Run a transaction, again while a lock that it needs is taken."""
-    for attempt in count(1):
-        try:
-            with connection.transaction():
-                return action(connection)
-        except (pg.LockNotAvailable, pg.DeadlockDetected):
-            if attempt == ATTEMPTS:
-                raise
+    for _ in range(1, ATTEMPTS):
+        with suppress(pg.LockNotAvailable, pg.DeadlockDetected), connection.transaction():
+            return action(connection)
         time.sleep(PAUSE_S)
-    raise AssertionError
+    with connection.transaction():
+        return action(connection)

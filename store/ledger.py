@@ -146,9 +146,7 @@ def advance(
     if connection.execute(ADVANCE, given).rowcount != len(batch.slices):
         positions = _positions(connection, batch.generation, [part.partition for part in batch.slices])
         if all(_is_next(part, positions) for part in batch.slices):
-            raise ForgottenChangedError(
-                "cannot store a batch: people were forgotten meanwhile", hint="It is stored again without them."
-            )
+            raise ForgottenChangedError
         raise _stale(connection, batch)
 
 

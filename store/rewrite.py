@@ -3,7 +3,7 @@ Replaces what was stored of a range of offsets by what its records give now.
 
 Each batch is one transaction: it deletes the range's rows and quarantined messages, stores the batch, and counts both
 in the ledger. The ledger's next offset stays. Consumers of either engine store only offsets from there on, so a reread
-does not concern them.
+does not concern them. As they do, it obeys the list of forgotten people.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ SET reread = reread + %(offsets)s, stored = stored + %(stored)s, rejected = reje
     stored_dropped = stored_dropped + %(rows_replaced)s + %(rows_missed)s,
     rejected_dropped = rejected_dropped + %(messages_replaced)s + %(messages_missed)s
 WHERE generation = %(generation)s AND partition = %(partition)s
-  AND start_offset <= %(from_offset)s AND next_offset >= %(to_offset)s AND forgotten_version = %(version)s
+  AND start_offset <= %(from_offset)s AND next_offset >= %(to_offset)s
+RETURNING forgotten_version
 """
-IS_NEWER: Final = "SELECT FROM kafka_ledger WHERE generation = %s AND partition = %s AND forgotten_version <> %s"
 HELD: Final = SQL("""
 SELECT (SELECT count(*) FROM {} WHERE id BETWEEN %(first)s AND %(last)s)
      + (SELECT count(*) FROM rejected_heartbeats WHERE id BETWEEN %(first)s AND %(last)s)
@@ -101,7 +101,7 @@ class Rewriter(PostgresStore):
         self._username = credentials.username
         self._dry_run = dry_run
         self._replaced = Tally()
-        self._missing_rows = self._missing_messages = 0
+        self._missing_rows = self._missing_messages = self._absent = 0
         self._delete_rows = DELETE_ROWS.format(Identifier(self._contract.table), Identifier(self._contract.time))
 
     def check(self) -> None:
@@ -172,39 +172,39 @@ class Rewriter(PostgresStore):
         rows = connection.execute(self._delete_rows, ids).fetchall()
         messages = connection.execute(DELETE_REJECTED, ids).fetchall()
         given = {record.offset() for record in [*part.records, *(one.record for one in part.rejected)]}
-        offsets = [unpack(row_id)[2] for row_id, *_ in [*rows, *messages]]
-        if lost := sorted(set(offsets) - given):
+        there = {unpack(row_id)[2] for row_id, *_ in [*rows, *messages]}
+        if lost := sorted(there - given):
             raise NotHeldError(
                 f"cannot read partition {part.partition} again: Kafka does not hold the records of {len(lost)} stored"
                 f" offsets, the first is {lost[0]}",
                 hint="Their rows stay. Is the topic compacted? Then its records cannot be read again.",
             )
         batch.minutes.update(minute for _, minute in rows)
+        # Without the forgotten people: nothing is there of them if they were erased before.
+        kept = {record.offset() for record in [*batch.records, *(one.record for one in batch.rejected)]}
+        self._absent = len(kept - there)
         self._replaced = Tally(rows_replaced=len(rows), messages_replaced=len(messages))
 
     def _advance(self, connection: Connection, batch: Batch, rejected: Sequence[Rejected]) -> None:
         (part,) = batch.slices
-        found, replaced = steps(batch, rejected, self._forgotten.versions), self._replaced
+        found, replaced = steps(batch, rejected), self._replaced
         replaced.offsets = part.to_offset - part.from_offset
         for name in ("stored", "rejected", "skipped", "duplicates", "erased"):
             (count,) = found[name]
             setattr(replaced, name, count)
-        absent = max(0, replaced.offsets - replaced.rows_replaced - replaced.messages_replaced - part.skipped)
-        replaced.rows_missed = min(absent, self._missing_rows)
-        replaced.messages_missed = min(absent - replaced.rows_missed, self._missing_messages)
+        replaced.rows_missed = min(self._absent, self._missing_rows)
+        replaced.messages_missed = min(self._absent - replaced.rows_missed, self._missing_messages)
         where = {"generation": batch.generation, "partition": part.partition}
-        (version,) = found["versions"]
-        offsets = {"from_offset": part.from_offset, "to_offset": part.to_offset, "version": version}
-        if connection.execute(TALLY, vars(replaced) | where | offsets).rowcount != 1:
-            if connection.execute(IS_NEWER, (*where.values(), version)).fetchone() is not None:
-                raise ForgottenChangedError(
-                    "cannot read a batch again: people were forgotten meanwhile", hint="It is read without them."
-                )
+        offsets = {"from_offset": part.from_offset, "to_offset": part.to_offset}
+        version = connection.execute(TALLY, vars(replaced) | where | offsets).fetchone()
+        if version is None:
             raise LedgerError(
                 f"cannot read partition {part.partition} again: the ledger has not taken the offsets"
                 f" {part.from_offset} to {part.to_offset - 1}",
                 hint="Was the ledger restored or set back meanwhile? Nothing of these offsets was changed.",
             )
+        if version != (self._forgotten.versions.get(part.partition, 0),):
+            raise ForgottenChangedError
         notes = batch.notes()
         connection.execute(NOTE, (list(notes), list(notes.values())))
         if self._dry_run:

@@ -1,4 +1,5 @@
--- Erased rows and messages; offsets passed + read again = stored + rejected + skipped + expired + duplicates + erased.
+-- Erased rows and messages. Each offset that was passed or read again is counted in what it became:
+-- offsets passed + read again = stored + rejected + skipped + expired + duplicates + erased.
 ALTER TABLE kafka_ledger
     ADD COLUMN erased bigint NOT NULL DEFAULT 0 CHECK (erased >= 0),
     ADD COLUMN forgotten_version bigint NOT NULL DEFAULT 0,

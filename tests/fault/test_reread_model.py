@@ -1,5 +1,5 @@
 """
-The commands against a model: storing, reread with other rules, replay, retention, and repair, in every order.
+The commands against a model: storing, reread with other rules, replay, retention, forget, and repair, in every order.
 
 Kafka is a list here; stores, functions and the check of `verify --full` are the real ones, on a real PostgreSQL.
 """
@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from common.settings import Consumer
 from common.topic_identity import TopicIdentity
 from contracts.heartbeats import HEARTBEATS
+from store import forget
 from store.batch import Batch, Slice
 from store.errors import NotHeldError
 from store.figures import Figures, find_faults
@@ -38,10 +39,15 @@ BROKEN: Final = b"broken"
 OLD: Final = event(timestamp='"2010-01-01T00:00:00Z"')  # retention drops it
 AHEAD: Final = event(timestamp='"2025-01-03T00:00:00Z"')  # the narrow rule rejects it
 HOLE: Final = None
-LOG: Final = ([GOOD, OLD, AHEAD, BROKEN, HOLE, GOOD, AHEAD, OLD, GOOD] * 40)[:300]
+WHO: Final = "CUST-000002"  # all others are of CUST-000001
+HERS: Final = event(customer_id=f'"{WHO}"')
+HERS_AHEAD: Final = event(customer_id=f'"{WHO}"', timestamp='"2025-01-03T00:00:00Z"')
+HERS_BROKEN: Final = f"broken {WHO}".encode()
+PATTERN: Final = (GOOD, OLD, HERS, AHEAD, BROKEN, HOLE, GOOD, HERS_AHEAD, AHEAD, OLD, HERS_BROKEN, GOOD)
+LOG: Final = (PATTERN * 25)[:300]
 NARROW: Final = Decode(HEARTBEATS, timedelta(minutes=5))
 WIDE: Final = Decode(HEARTBEATS, timedelta(days=10))
-EMPTY: Final = "TRUNCATE heartbeats, rejected_heartbeats, kafka_ledger, kafka_topics"
+EMPTY: Final = "TRUNCATE heartbeats, rejected_heartbeats, kafka_ledger, kafka_topics, forgotten"
 HELD: Final = "SELECT id, false FROM heartbeats UNION ALL SELECT id, true FROM rejected_heartbeats"
 OFFSETS: Final = st.integers(0, len(LOG))
 RULES: Final = st.sampled_from([NARROW, WIDE])
@@ -69,14 +75,20 @@ class Commands(RuleBasedStateMachine):
         self.passed = 0
         self.rows: set[int] = set()
         self.messages: set[int] = set()
+        self.forgotten_before = 0
 
     def _put(self, start: int, end: int, decode: Decode) -> None:
         span = range(start, end)
         self.rows -= set(span)
         self.messages -= set(span)
-        accepted = {GOOD, OLD, AHEAD} if decode is WIDE else {GOOD, OLD}
-        self.rows |= {offset for offset in span if LOG[offset] in accepted}
-        self.messages |= {offset for offset in span if LOG[offset] is not HOLE and LOG[offset] not in accepted}
+        accepted = {GOOD, OLD, HERS} | ({AHEAD, HERS_AHEAD} if decode is WIDE else set())
+        taken = {offset for offset in span if LOG[offset] is not HOLE} - self._erased()
+        self.rows |= {offset for offset in taken if LOG[offset] in accepted}
+        self.messages |= {offset for offset in taken if LOG[offset] not in accepted}
+
+    def _erased(self) -> set[int]:
+        hers = (HERS, HERS_AHEAD, HERS_BROKEN)
+        return {offset for offset in range(self.forgotten_before) if LOG[offset] in hers}
 
     @rule(count=st.integers(1, 30), decode=RULES)
     def store_more(self, count: int, decode: Decode) -> None:
@@ -115,9 +127,21 @@ class Commands(RuleBasedStateMachine):
     @rule()
     def replay(self) -> None:
         replay(self.settings, self.credentials, reason=None, dry_run=False, say=lambda _: None)
-        moved = {offset for offset in self.messages if LOG[offset] == AHEAD}
+        moved = {offset for offset in self.messages if LOG[offset] in {AHEAD, HERS_AHEAD}}
         self.messages -= moved
         self.rows |= moved
+
+    @rule(ahead=st.integers(0, 30))
+    def forget(self, ahead: int) -> None:
+        """Kafka may hold more of her than was read."""
+        end = min(self.passed + ahead, len(LOG))
+        log = forget.Log(TOPIC, {0: (0, end)}, None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forget, "look_up", lambda _, topic: log if topic == TOPIC.name else None)
+            forget.forget(self.settings, self.credentials, [WHO], dry_run=False, as_json=False, say=lambda _: None)
+        self.forgotten_before = max(self.forgotten_before, end)
+        self.rows -= self._erased()
+        self.messages -= self._erased()
 
     @rule(most=st.integers(1, 50))
     def drop_old_rows(self, most: int) -> None:

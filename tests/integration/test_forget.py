@@ -142,20 +142,6 @@ def test_messages_that_kafka_still_holds_are_not_stored_when_they_are_read_again
     assert start("consumer", "verify", "--full").wait() == 0
 
 
-def test_reread_brings_nobody_back(stored: list[Row], start: StartService, database: Database) -> None:
-    """The command reads Kafka itself, and its store obeys the list, also if it began before."""
-    assert start("consumer", "forget", WHO).wait() == 0
-    reread = start("consumer", "reread", "--from", "2026-01-01T00:00:00Z")
-    assert reread.wait() == 0
-    again = start("consumer", "forget", "CUST-000008")
-    both = [start("consumer", "reread", "--from", "2026-01-01T00:00:00Z"), again]
-
-    assert [command.wait() for command in both] == [0, 0]
-    assert "13 erased" in reread.text()
-    assert database.lost_and_surplus([row for row in stored if row[0] not in {WHO, "CUST-000008"}]) == ([], [])
-    assert start("consumer", "verify", "--full").wait() == 0
-
-
 @pytest.mark.usefixtures("stored")
 def test_name_that_no_replay_may_store_is_gone_from_the_quarantine_first(
     start: StartService, database: Database

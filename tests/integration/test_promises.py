@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import ConfigError, HeartbeatError, LedgerError, StoppedError
 from common.settings import Settings
+from consumer.__main__ import COMMANDS, main
 from contracts.fields import Integer, Text, Timestamp
 from contracts.heartbeats import HEARTBEATS
 from store.reasons import Reason
@@ -66,6 +67,23 @@ def test_promised_settings_exist() -> None:
 
     assert promised.keys() == fields.keys()
     assert {name: keys - fields[name] for name, keys in promised.items()} == {name: set() for name in fields}
+
+
+def test_promised_commands_have_their_options(capsys: pytest.CaptureFixture[str]) -> None:
+    """A renamed option breaks the scripts that people run at night."""
+    promised = section("Commands and exit codes").split("commands, each also with ")[1].split("\n\n")[0]
+    _, *named = code(promised)
+    options = {command: {"--json"} for command in named if " " not in command}
+    for command, option in (both.split() for both in named if " " in both):
+        options[command].add(option)
+    helps = {}
+    for command in options:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        helps[command] = set(re.findall(r"^  (--[a-z-]+)", capsys.readouterr().out, re.MULTILINE))
+
+    assert options.keys() == COMMANDS.keys()
+    assert options == helps
 
 
 def test_promised_exit_codes_are_those_of_the_errors() -> None:
