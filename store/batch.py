@@ -99,7 +99,10 @@ class Batch:
         """Order the valid events by these fields and by their row ids."""
         named = zip(self.columns, self.contract.columns, strict=True)
         keys = [column for column, field in named if field.name in fields]
-        self._take([place for *_, place in sorted(zip(*keys, self.row_ids, range(len(self.records)), strict=True))])
+        order = list(range(len(self.records)))
+        for key in (self.row_ids, *reversed(keys)):  # each keeps the order before for equal values
+            order.sort(key=key.__getitem__)
+        self._take(order)
 
     def erase(self, is_erased: Sequence[bool], is_rejected_erased: Sequence[bool]) -> None:
         """Remove and count valid events, and rejected messages; each list has one value for each of them."""

@@ -125,8 +125,7 @@ class Unique:
             try:
                 with connection.transaction():
                     copy_rows(connection, self._copy, encoded, len(part))
-            # Two sessions that copy the same events in different orders can deadlock. PostgreSQL ends one of them.
-            except (pg.UniqueViolation, pg.DeadlockDetected):
+            except pg.UniqueViolation:
                 self._without_duplicates = 0
                 copy_rows(connection, self._copy_incoming, encoded, len(part))
             else:

@@ -117,6 +117,8 @@ class PostgresStore:
             self._days.prepare(connection, batch.minutes)
             if self._unique:
                 self._unique.prepare(connection)
+                # Otherwise two sessions could store the same events in two orders, and deadlock.
+                batch.sort(self._contract.unique)
             try:
                 try:
                     return transact(connection, self._copy_at_once)
@@ -162,7 +164,6 @@ class PostgresStore:
 
     def _copy_around_refused(self, connection: Connection, batch: Batch, check: Check) -> list[Rejected]:
         """Halve rejected blocks until single rows are left, and quarantine those. The others are stored."""
-        batch.sort(self._contract.unique)  # else two sessions could insert the same events in two orders, and deadlock
         refused: list[Rejected] = []
         allowed = len(batch.records)
         waiting = [range(allowed)]

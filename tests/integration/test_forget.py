@@ -65,7 +65,10 @@ def fleet_readings(database: Database) -> dict[int, int]:
 def stored(start: StartService, topic: Topic, database: Database) -> list[Row]:
     """A thousand heartbeats of a hundred people within two minutes, bad messages, rollups, alarms."""
     topic.create()
-    rows = [(who, at + timedelta(seconds=n // 10), bpm) for n, (who, at, bpm) in enumerate(heartbeats(1000))]
+    begin = (datetime.now(UTC) - timedelta(minutes=2)).replace(second=0)
+    rows = [
+        (who, at + timedelta(seconds=n // 10), bpm) for n, (who, at, bpm) in enumerate(heartbeats(1000, start=begin))
+    ]
     topic.send([*((row[0].encode(), encode(row)) for row in rows), *BAD, *OTHER_BAD])
     consumer = start("consumer")
     wait_until(lambda: database.passed() == topic.ends(), what="all messages passed")

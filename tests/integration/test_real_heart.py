@@ -53,10 +53,10 @@ def test_example_is_short() -> None:
         (("ME", "README.md"), "cannot read README.md: 'timestamp'\nHINT: "),
     ],
 )
-def test_mistake_gets_a_line_and_no_traceback(arguments: tuple[str, ...], line: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.real_heart", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def test_mistake_gets_a_line_and_no_traceback(arguments: tuple[str, ...], line: str, topic: Topic) -> None:
+    brokers = [topic.server.bootstrap_servers] if arguments else []
+    command = [sys.executable, "-m", "examples.real_heart", *arguments, *brokers]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
     assert done.stderr.startswith(line)
