@@ -96,7 +96,8 @@ class KafkaSource:
             return passed
         parts: dict[int, Reading] = {}
         partition: int
-        for partition, run in groupby(self._consume(self._max_batch, self._max_wait_s), Message.partition):  # type: ignore[assignment]  # a consumed message has a place
+        messages = self._consume(self._max_batch, self._max_wait_s)
+        for partition, run in groupby(messages, Message.partition):  # type: ignore[assignment]  # a consumed message has a place
             if (reading := self._reading(parts, partition)) is not None:
                 reading.take(list(run))  # type: ignore[arg-type]  # as above
         self._pass_to_log_ends(parts)
@@ -105,6 +106,8 @@ class KafkaSource:
         slices = [part for part in finished if part is not None]
         if not slices:  # otherwise the slices would be lost
             self._raise_refusal()
+        # Also while others flow. Of a full batch, the client holds more: a partition's records may come behind.
+        if len(messages) < self._max_batch:
             unreadable = self._unreadable.partitions
             self._delivery.check({one: at for one, at in self._positions.items() if one not in unreadable})
         self._coordinator.check(has_partitions=bool(self._positions or self.unstarted))

@@ -85,3 +85,25 @@ def test_client_that_no_longer_delivers_what_kafka_holds_is_replaced(
 
     with pytest.raises(MembershipLostError, match=r"no record of partition 0 .* Kafka holds more from offset 1 on"):
         read_for(source, 10)
+
+
+def test_client_that_no_longer_delivers_one_partition_is_replaced_while_others_flow(
+    source: KafkaSource, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several brokers, one freezes: no read is without records, and only its partitions stand still."""
+    for name, seconds in (("IDLE_S", 0.3), ("ASK_EVERY_S", 0.1), ("PATIENCE_S", 1.0)):
+        monkeypatch.setattr(delivery, name, seconds)
+    source.subscribe()
+    wait_until(lambda: read_until_assigned(source))
+    source.start_at({0: Position(0), 1: Position(0)})
+    source._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - as above
+    topic.send([(b"a", b"1")], partition=0)
+
+    def read_others() -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            topic.send([(b"b", b"1")], partition=1)
+            source.read()
+
+    with pytest.raises(MembershipLostError, match="no record of partition 0"):
+        read_others()
