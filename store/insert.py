@@ -14,6 +14,7 @@ from store.batch import Batch
 from store.ledger import explain_taken_id
 from store.row_id import unpack
 from store.rows import Encode
+from store.table import check_unique
 
 COPY_EVENTS: Final = SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 # A pooler may pass a session on with its tables, which may have had other columns.
@@ -74,6 +75,7 @@ class Unique:
     """
 
     def __init__(self, contract: Contract, encode: Encode) -> None:
+        self._contract = contract
         columns = SQL(", ").join(map(Identifier, encode.columns_written))
         unique = SQL(", ").join(map(Identifier, contract.unique))
         ordered = [field for field in contract.fields if field.name in contract.unique]
@@ -116,6 +118,7 @@ class Unique:
         Raises:
             psycopg.Error: As `copy_rows`, except for duplicates.
             StaleOwnerError, LedgerError: A row id is taken, as `explain_taken_id`.
+            ConfigError: The index on the unique fields was dropped.
         """
         is_direct = self._without_duplicates >= WITHOUT_DUPLICATES
         if not is_direct:
@@ -129,6 +132,7 @@ class Unique:
                 self._without_duplicates = 0
                 copy_rows(connection, self._copy_incoming, encoded, len(part))
             else:
+                check_unique(connection, self._contract)  # now the table is locked: COPY itself does without the index
                 return Counter()
         dropped = connection.execute(self._insert).fetchall()
         if taken := [row_id for row_id, is_taken in dropped if is_taken]:

@@ -1,6 +1,6 @@
 """Checks that the table of a contract, which was created by hand, has the columns that the contract needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from psycopg import Connection
@@ -72,11 +72,27 @@ def check_table(connection: Connection, contract: Contract) -> None:
             hint="As the owner of the tables, apply db/schema.sql and the event's own SQL file. The consumer then"
             " continues.",
         )
-    hint = "Change the table or the contract, so that each field has a column of its type, then start again."
     misfits = [*storage_misfits_of(connection, contract), *misfits_of(contract, found)]
-    if contract.unique and not misfits:
-        hint = "As the owner, create the index or grant the right; docs/your-own-event.md says how. Then start again."
-        misfits = unique_misfits_of(connection, contract)
+    _refuse(
+        contract,
+        misfits,
+        "Change the table or the contract, so that each field has a column of its type, then start again.",
+    )
+    if contract.unique:
+        check_unique(connection, contract)
+
+
+def check_unique(connection: Connection, contract: Contract) -> None:
+    """Raise a `ConfigError` if the table lacks what the contract's unique fields need."""
+    misfits = unique_misfits_of(connection, contract)
+    _refuse(
+        contract,
+        misfits,
+        "As the owner, create the index or grant the right; docs/your-own-event.md says how. Then start again.",
+    )
+
+
+def _refuse(contract: Contract, misfits: Sequence[str], hint: str) -> None:
     if misfits:
         raise ConfigError(f"cannot store events in table {contract.table}: {'; '.join(misfits)}", hint=hint)
 

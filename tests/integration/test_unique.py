@@ -188,28 +188,6 @@ def test_replay_leaves_a_duplicate_in_quarantine(start: StartService, topic: Top
     assert start("consumer", "verify", "--full", HEARTBEAT_EVENT__CONTRACT=SETTING).wait() == 0
 
 
-@pytest.mark.parametrize(
-    "index",
-    [
-        "SELECT",
-        "CREATE UNIQUE INDEX ON orders (order_id, ordered_at)",
-        "CREATE UNIQUE INDEX ON orders (order_id) WHERE total_cents > 0",
-        "CREATE INDEX ON orders (order_id)",
-        "ALTER TABLE orders ADD UNIQUE (order_id) DEFERRABLE",
-    ],
-)
-def test_missing_unique_index_is_told_in_one_line(
-    start: StartService, topic: Topic, orders: Database, index: str
-) -> None:
-    topic.create(partitions=1)
-    orders.query("DROP INDEX orders_order_id")
-    orders.query(index)
-    consumer = start("consumer", HEARTBEAT_EVENT__CONTRACT=SETTING)
-
-    assert consumer.wait() == 2
-    assert "cannot store events in table orders: a unique index on (order_id) is missing" in consumer.text()
-
-
 def test_role_needs_a_right_that_the_examples_grants_give_and_the_roles_take_away(
     start: StartService, topic: Topic, database: Database
 ) -> None:
