@@ -38,11 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
         "--from", dest="start", type=place, required=True, metavar="TIME|OFFSET",
         help="begin at Kafka's time of a record, e.g. 2026-11-22T09:00:00Z, or at an offset",
     )  # fmt: skip
-    anew.add_argument("--to", dest="end", type=place, metavar="TIME|OFFSET", help="end before it (default: read all)")
+    anew.add_argument(
+        "--to", dest="end", type=place, metavar="TIME|OFFSET", help="end before it (default: all that was read)"
+    )
     anew.add_argument("--partition", type=int, metavar="N", help="only this partition")
     anew.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
     gone = commands.add_parser("forget", help="erase people, and do not store again what Kafka still holds of them")
-    gone.add_argument("people", nargs="*", metavar="CUSTOMER", help="whom; - reads one from each line of stdin")
+    gone.add_argument(
+        "people",
+        nargs="*",
+        metavar="CUSTOMER",
+        help="a value of the key, e.g. CUST-000042; - reads one from each line of stdin",
+    )
     gone.add_argument("--dry-run", action="store_true", help="count what would be erased, without changes")
     for command in (check, again, anew, gone):
         command.add_argument("--json", action="store_true", help="print one JSON object, for machines")

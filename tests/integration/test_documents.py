@@ -9,12 +9,13 @@ import pytest
 
 from local.waiting import wait_until
 from tests.conftest import StartService
-from tests.documents import PAGES, ROOT, blocks, code, shape
+from tests.documents import PAGES, ROOT, blocks, code, section_commands, shape
 from tests.pipeline import Database, Topic
 
 pytestmark = pytest.mark.integration
 
 README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def test_commands_of_the_readme_print_what_it_shows(start: StartService, topic: Topic, database: Database) -> None:
@@ -62,3 +63,29 @@ def test_sql_of_the_documents_runs_and_the_table_has_the_columns_shown(database:
     assert len(fenced) >= 7
     assert len(inline) >= 5
     assert columns["SELECT * FROM heartbeats ORDER BY timestamp DESC LIMIT 10;"] == header.split()[::2]
+
+
+def test_command_that_hands_data_out_writes_the_rows_of_one_day(database: Database) -> None:
+    """Data that goes to others must be neither less nor more than the day that they asked for."""
+    command = shlex.split(section_commands(OPERATIONS, "Hand data out"))
+    database.query(
+        "INSERT INTO heartbeats (customer_id, timestamp, heart_rate) VALUES ('A', '2026-11-21 23:59:59.9Z', 1),"
+        " ('B', '2026-11-22 00:00Z', 2), ('C', '2026-11-22 23:59:59.9Z', 3), ('D', '2026-11-23 00:00Z', 4)"
+    )
+    with database.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        with connection.cursor().copy(command[command.index("-c") + 1].encode()) as copied:
+            lines = b"".join(copied).decode().splitlines()
+
+    assert lines[0] == "customer_id,timestamp,heart_rate"
+    assert sorted(lines[1:]) == ["B,2026-11-22 00:00:00+00,2", "C,2026-11-22 23:59:59.9+00,3"]
+
+
+def test_statement_that_lists_the_days_to_be_dropped_is_a_day_early(database: Database) -> None:
+    """A person needs time to keep a day: with the setting itself, maintenance drops it within a minute."""
+    statement = next(span for span in code(OPERATIONS.read_text(encoding="utf-8")) if "days_to_drop" in span)
+    day = database.query("SELECT (now() AT TIME ZONE 'UTC')::date - 7")
+    database.query("SELECT make_day('heartbeats', %s)", day[0][0])
+
+    assert database.query(statement) == day
+    assert database.query(statement.replace("6", "7")) == []
