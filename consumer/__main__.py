@@ -1,4 +1,4 @@
-"""`python -m consumer`: store heartbeats. Other commands check the ledger, validate again, or erase people."""
+"""`python -m consumer`: store heartbeats. Other commands check the ledger, validate or read again, or erase people."""
 
 import argparse
 import sys
@@ -27,13 +27,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command on the command line; return the exit code."""
     parser = service_parser("python -m consumer", "Stores heartbeats from Kafka in PostgreSQL, each exactly once.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    commands.add_parser("run", help="store heartbeats until stopped (the default)")
-    check = commands.add_parser("verify", help="check that each offset is accounted for exactly once")
+
+    def add(name: str, does: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+
+    add("run", "store heartbeats until stopped (the default)")
+    check = add("verify", "check that each offset is accounted for exactly once")
     check.add_argument("--full", action="store_true", help="also count the rows by their ids (reads both tables)")
-    again = commands.add_parser("replay", help="store quarantined messages that the current rules accept")
+    again = add("replay", "store quarantined messages that the current rules accept")
     again.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
     again.add_argument("--reason", help="only messages quarantined for this reason, e.g. timestamp_future")
-    anew = commands.add_parser("reread", help="store a range of Kafka's records again, by the current rules")
+    anew = add("reread", "store a range of Kafka's records again, by the current rules")
     anew.add_argument(
         "--from", dest="start", type=place, required=True, metavar="TIME|OFFSET",
         help="begin at Kafka's time of a record, e.g. 2026-11-22T09:00:00Z, or at an offset",
@@ -43,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     anew.add_argument("--partition", type=int, metavar="N", help="only this partition")
     anew.add_argument("--dry-run", action="store_true", help="print what would happen, without changes")
-    gone = commands.add_parser("forget", help="erase people, and do not store again what Kafka still holds of them")
+    gone = add("forget", "erase people, and do not store again what Kafka still holds of them")
     gone.add_argument(
         "people",
         nargs="*",
