@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "grafana" / "README.md"])
+PAGES: Final = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "grafana" / "README.md",
+        *ROOT.glob("examples/*/README.md"),
+    ]
+)
 
 
 def blocks(page: Path, language: str) -> Iterator[str]:
