@@ -56,13 +56,15 @@ SELECT pg_backend_pid(), (
 ), (
     SELECT count(set_config(name, value, false))
     FROM unnest(%(names)s::text[], %(values)s::text[]) AS setting (name, value) WHERE pg_backend_pid() = %(backend)s
-)
+), extract(epoch FROM pg_postmaster_start_time())::text
 """
 TABLES: Final = [
     "heartbeats", "rejected_heartbeats", "kafka_topics", "kafka_ledger", "kafka_log_ends", "heartbeats_touched",
     "pipeline_events", "retention_floor", "daily_tables", "forgotten",
 ]  # fmt: skip
 BACKEND: Final = "SELECT pg_backend_pid()"
+# Tells servers apart. An address does not: it can pass to another server, and one server can have two.
+STARTED: Final = "SELECT extract(epoch FROM pg_postmaster_start_time())::text"  # whatever the DateStyle
 # A stalled consumer inside COPY holds row ids that its successor waits for, and no timeout reaches its backend. Only
 # sessions with our application name and role are terminated. That is safe: the ledger's fence rejects what they retry.
 TERMINATE_BLOCKERS: Final = """
@@ -93,6 +95,7 @@ class Session:
         self._session = {**SESSION, "synchronous_commit": durable, **(limits or {})}
         self._connection: psycopg.Connection | None = None
         self._backend = 0  # its process id; behind a pooler, the client has another one
+        self._started = ""  # when its server started
 
     def run(self, tried: str, action: Callable[[psycopg.Connection], T]) -> T:
         """
@@ -106,7 +109,7 @@ class Session:
         """
         try:
             if self._connection is None or self._connection.closed:
-                self._connection, self._backend = self._open()
+                self._connection, self._backend, self._started = self._open()
             return action(self._connection)
         except psycopg.Error as error:
             self.close()
@@ -116,8 +119,8 @@ class Session:
         """
         Terminate the sessions with our name and role that block this one; called from another thread.
 
-        If another of our hosts is the primary now, this session's server hangs or was abandoned. Then its connection is
-        cut, because no timeout would end it.
+        If our addresses lead to another server now, this session's server hangs or was abandoned. Then its connection
+        is cut, because no timeout would end it.
 
         Returns:
             Their number; 0 also if the database does not answer: the lock has a timeout, too.
@@ -127,7 +130,7 @@ class Session:
             return 0
         try:
             with self._connect() as helper:
-                if _server(helper) != _server(blocked):
+                if helper.execute(STARTED).fetchone() != (self._started,):
                     _cut(blocked)
                     return 0
                 return helper.execute(TERMINATE_BLOCKERS, {"backend": self._backend, "name": self._name}).rowcount
@@ -140,18 +143,18 @@ class Session:
             self._connection.close()
             self._connection = None
 
-    def _open(self) -> tuple[psycopg.Connection, int]:
+    def _open(self) -> tuple[psycopg.Connection, int, str]:
         """
         Connect and set the session up.
 
         Returns:
-            The connection and the process id of its backend.
+            The connection, the process id of its backend, and when its server started.
         Raises:
             ConfigError: Row level security applies, or a pooler shares the session.
         """
         connection = self._connect()
         try:
-            backend = self._set_up(connection, connection.info.backend_pid)
+            backend, started = self._set_up(connection, connection.info.backend_pid)
             if backend != connection.info.backend_pid:
                 self._refuse_shared(connection, backend)
                 connection.prepare_threshold = None
@@ -159,20 +162,20 @@ class Session:
         except BaseException:
             connection.close()
             raise
-        return connection, backend
+        return connection, backend, started
 
-    def _set_up(self, connection: psycopg.Connection, backend: int) -> int:
-        """Apply the session's settings if it runs on this backend; return the backend that it runs on."""
+    def _set_up(self, connection: psycopg.Connection, backend: int) -> tuple[int, str]:
+        """Apply the session's settings if it runs on this backend; return its backend, and when the server started."""
         names, values = list(self._session), list(self._session.values())
         tables = [*TABLES, contract_of(self._settings.event).table]
         given = {"tables": tables, "names": names, "values": values, "backend": backend}
-        found, hidden, _ = connection.execute(SET_UP, given).fetchone() or (0, None, 0)
+        found, hidden, _, started = connection.execute(SET_UP, given).fetchone() or (0, None, 0, "")
         if hidden:
             raise ConfigError(
                 f"cannot use {self._where}: row level security hides {hidden}",
                 hint="Exempt the role (ALTER ROLE ... BYPASSRLS), or ALTER TABLE ... DISABLE ROW LEVEL SECURITY.",
             )
-        return int(found)
+        return int(found), started
 
     def _refuse_shared(self, connection: psycopg.Connection, backend: int) -> None:
         """
@@ -218,10 +221,6 @@ class Session:
             **address.libpq,
         }
         return psycopg.connect(psycopg.conninfo.make_conninfo(**parameters), autocommit=True)
-
-
-def _server(connection: psycopg.Connection) -> tuple[str, int]:
-    return connection.info.host, connection.info.port
 
 
 def _cut(connection: psycopg.Connection) -> None:
