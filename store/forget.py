@@ -2,8 +2,7 @@
 Erases people: rows, rollups, alarms and quarantined messages. What Kafka still holds of them is not stored again.
 
 First the people are listed in `forgotten`, with the ends of Kafka's logs. From then on no consumer stores older
-messages of theirs, and what is stored already can be erased in short transactions. A second run continues where a
-killed one ended.
+messages of theirs, and what is stored already can be erased in short transactions. A second run continues it.
 """
 
 import json
@@ -57,10 +56,11 @@ ON CONFLICT (generation, hash) DO UPDATE SET forgotten_at = excluded.forgotten_a
 NEW_VERSION: Final = """
 UPDATE kafka_ledger SET forgotten_version = forgotten_version + 1 WHERE generation = %s AND partition = %s
 """
-# Entries whose messages Kafka no longer holds, and those of the topic's older generations.
+# Entries whose messages Kafka no longer holds and no consumer has yet to store, and of the topic's older generations.
 SHORTEN_LIST: Final = """
 DELETE FROM forgotten WHERE generation = %(generation)s AND NOT EXISTS (
-    SELECT FROM unnest(before_offsets, %(lows)s::bigint[]) AS both_of (before, low) WHERE before > low)
+    SELECT FROM unnest(before_offsets, %(lows)s::bigint[]) WITH ORDINALITY AS both_of (before, low, nth)
+    JOIN kafka_ledger l ON partition = nth - 1 WHERE l.generation = %(generation)s AND before > least(low, next_offset))
 OR generation IN (SELECT generation FROM kafka_topics WHERE topic = %(topic)s AND generation <> %(generation)s)
 """
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from examples.orders.contract import ORDERS
 from examples.orders.producer import order
@@ -277,6 +278,26 @@ def test_list_is_shortened_when_kafka_holds_none_of_the_messages(
 
     assert empty == (0,)
     assert held == [(1,)]
+    assert database.query("SELECT count(*) FROM forgotten") == [(0,)]
+
+
+def test_list_is_not_shortened_while_a_consumer_has_yet_to_store_the_messages(
+    start: StartService, topic: Topic, database: Database
+) -> None:
+    """One that hangs has them in memory after Kafka's retention has dropped them."""
+    topic.create(partitions=1)
+    topic.send([(WHO.encode(), b"{}")])
+    assert start("consumer", "forget", "CUST-000008").wait() == 0  # the ledger begins at that message
+    admin, place = topic.admin, TopicPartition(topic.name, 0, 1)
+    admin.delete_records([place])[place].result()
+    assert start("consumer", "forget", WHO).wait() == 0
+    held = database.query("SELECT count(*) FROM forgotten")
+    consumer = start("consumer", HEARTBEAT_CONSUMER__SKIP_EXPIRED="true")
+    wait_until(lambda: database.passed() == {0: 1})
+    consumer.stop()
+    assert start("consumer", "forget").wait() == 0
+
+    assert held == [(2,)]
     assert database.query("SELECT count(*) FROM forgotten") == [(0,)]
 
 
