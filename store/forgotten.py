@@ -28,7 +28,8 @@ T = TypeVar("T")
 
 VERSIONS: Final = "SELECT partition, forgotten_version FROM kafka_ledger WHERE generation = %s"
 LIST: Final = "SELECT hash, before_offsets FROM forgotten WHERE generation = %s"
-_WORDS: Final = re.compile(rb'[^\s"\'\\,;:=<>()\[\]{}]+')  # of JSON, XML, CSV and text
+# Of JSON, XML, CSV and text; the second one also of forms and others, by each ASCII sign but - and _.
+_WORDS: Final = re.compile(rb'[^\s"\'\\,;:=<>()\[\]{}]+'), re.compile(rb"[^\s!-,./:-@\[-^`{-~]+")
 
 
 def key_of(contract: Contract) -> AnyField:
@@ -79,7 +80,7 @@ def names_in(field: AnyField, key: bytes | None, payload: bytes | None) -> set[b
         if isinstance(found, (str, int)) and not isinstance(found, bool):
             names.add(str(found).encode("utf-8", "surrogatepass"))
         elif not isinstance(field, Integer):
-            names.update(_WORDS.findall(payload))
+            names.update(word for words in _WORDS for word in words.findall(payload))
     return {name.lower() for name in names} if isinstance(field, Uuid) else names
 
 

@@ -69,6 +69,8 @@ def test_session_that_read_the_list_before_stores_by_the_new_one(store: Postgres
         b'{"customer_id": "CUST-000002", "heart_r',
         b'"{\\"customer_id\\": \\"CUST-000002\\"}"',
         b"CUST-000002;70;2026-11-28",
+        b"CUST-000002|70|2026-11-28",
+        b"customer_id=CUST-000002&heart_rate=70",
         b'\xff{"customer_id":"CUST-000002"}',
         b'[{"customer_id": "CUST-000002"}]',
     ],
