@@ -24,7 +24,7 @@ class Delivery:
         self._admin = admin
         self._moved: dict[int, tuple[int, float]] = {}  # by partition, its position and since when it has it
         self._waiting: dict[int, float] = {}  # partitions with more records, and since when that is known
-        self._ask_at = 0.0
+        self._ask_at = self._checked_at = 0.0
 
     def check(self, positions: Mapping[int, int]) -> None:
         """
@@ -36,6 +36,9 @@ class Delivery:
             MembershipLostError: Records have waited for a minute, and the client has delivered none of them.
         """
         now = time.monotonic()
+        if now - self._checked_at > PATIENCE_S:  # nothing was read meanwhile, such as in an outage of PostgreSQL
+            self._moved, self._waiting = {}, {}
+        self._checked_at = now
         before = self._moved
         self._moved = {
             partition: before[partition] if before.get(partition, (-1,))[0] == at else (at, now)

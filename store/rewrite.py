@@ -164,6 +164,10 @@ class Rewriter(PostgresStore):
         self._clear(connection, batch)
         return super()._copy_around_refused(connection, batch, check)
 
+    def _bound_quarantine(self, connection: Connection) -> None:
+        if not self._dry_run:
+            super()._bound_quarantine(connection)
+
     def _clear(self, connection: Connection, batch: Batch) -> None:
         """Delete what is there; raise if one of it would be lost."""
         (part,) = batch.slices
