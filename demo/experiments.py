@@ -55,7 +55,7 @@ HISTORY: Final = timedelta(minutes=40)  # the usual range needs 30 minutes
 USUAL_BPM, RACING_BPM = 70, 180
 MINUTES: Final = "SELECT count(*) >= 30 FROM heartbeats_per_minute WHERE customer_id = %s"
 IN_ALARM: Final = "SELECT count(*) > 0 FROM alarms WHERE customer_id = %s AND kind = 'high'"
-NOTICED_S: Final = 60.0  # after `alarm_outside_s`: the search may be busy with everybody's usual range
+NOTICED_S: Final = 180.0  # after `alarm_outside_s`: the search may be busy with everybody's usual range
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ def test_stalled_owner_that_wakes_up_stores_nothing_twice(
 
     assert stalled.process.poll() is None
     assert rows_by_time(database, contract) == [row for _, row in sent]
-    assert start("consumer", "verify", "--full", **setting).wait() == 0
+    verify = start("consumer", "verify", "--full", **setting)
+    code = verify.wait()
+    assert code == 0, verify.text()
 
 
 def run_killings(start: StartService, topic: Topic, database: Database, *, kills: int, rate_per_s: int) -> None:

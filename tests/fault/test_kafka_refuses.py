@@ -158,7 +158,9 @@ def test_password_changed_while_services_run_is_waited_out(
         secured.server.start()
         wait_until(lambda: complaints(producer, "Invalid username or password"), what="the producer says why it waits")
         wait_until(
-            lambda: len(complaints(consumer, "Invalid username or password")) > 1, what="the consumer says so again"
+            lambda: len(complaints(consumer, "Invalid username or password")) > 1,
+            within_s=60,
+            what="the consumer says so again",
         )
         assert (producer.process.poll(), consumer.process.poll()) == (None, None)
     finally:

@@ -45,7 +45,7 @@ class Running:
             env={**os.environ, **SETTINGS},
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
