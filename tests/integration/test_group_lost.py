@@ -61,6 +61,17 @@ def test_member_that_never_had_a_partition_waits(source: KafkaSource, monkeypatc
     assert source.read() == []
 
 
+@pytest.fixture
+def reading(source: KafkaSource, monkeypatch: pytest.MonkeyPatch) -> KafkaSource:
+    """A source that has started its partitions, and waits a second for what Kafka holds."""
+    for name, seconds in (("IDLE_S", 0.3), ("ASK_EVERY_S", 0.1), ("PATIENCE_S", 1.0)):
+        monkeypatch.setattr(delivery, name, seconds)
+    source.subscribe()
+    wait_until(lambda: read_until_assigned(source))
+    source.start_at({0: Position(0), 1: Position(0)})
+    return source
+
+
 def read_for(source: KafkaSource, seconds: float) -> list[int]:
     """Read, and return the offsets."""
     until, offsets = time.monotonic() + seconds, []
@@ -69,41 +80,42 @@ def read_for(source: KafkaSource, seconds: float) -> list[int]:
     return offsets
 
 
-def test_client_that_no_longer_delivers_what_kafka_holds_is_replaced(
-    source: KafkaSource, topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_client_that_no_longer_delivers_what_kafka_holds_is_replaced(reading: KafkaSource, topic: Topic) -> None:
     """After a broker had frozen, librdkafka polled on without a connection, and without an error."""
-    for name, seconds in (("IDLE_S", 0.3), ("ASK_EVERY_S", 0.1), ("PATIENCE_S", 1.0)):
-        monkeypatch.setattr(delivery, name, seconds)
-    source.subscribe()
-    wait_until(lambda: read_until_assigned(source))
-    source.start_at({0: Position(0), 1: Position(0)})
     topic.send([(b"a", b"1")], partition=0)
-    assert read_for(source, 3) == [0]  # nothing is left to read: that is no fault, however long
-    source._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - behind its back: it delivers no more
+    assert read_for(reading, 3) == [0]  # nothing is left to read: that is no fault, however long
+    reading._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - behind its back: it delivers no more
     topic.send([(b"a", b"2")], partition=0)
 
     with pytest.raises(MembershipLostError, match=r"no record of partition 0 .* Kafka holds more from offset 1 on"):
-        read_for(source, 10)
+        read_for(reading, 10)
 
 
 def test_client_that_no_longer_delivers_one_partition_is_replaced_while_others_flow(
-    source: KafkaSource, topic: Topic, monkeypatch: pytest.MonkeyPatch
+    reading: KafkaSource, topic: Topic
 ) -> None:
     """Of several brokers, one freezes: no read is without records, and only its partitions stand still."""
-    for name, seconds in (("IDLE_S", 0.3), ("ASK_EVERY_S", 0.1), ("PATIENCE_S", 1.0)):
-        monkeypatch.setattr(delivery, name, seconds)
-    source.subscribe()
-    wait_until(lambda: read_until_assigned(source))
-    source.start_at({0: Position(0), 1: Position(0)})
-    source._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - as above
+    reading._consumer.pause([TopicPartition(topic.name, 0)])  # noqa: SLF001 - as above
     topic.send([(b"a", b"1")], partition=0)
 
     def read_others() -> None:
         until = time.monotonic() + 10
         while time.monotonic() < until:
             topic.send([(b"b", b"1")], partition=1)
-            source.read()
+            reading.read()
 
     with pytest.raises(MembershipLostError, match="no record of partition 0"):
         read_others()
+
+
+def test_long_rest_with_records_waiting_is_no_fault_of_the_client(reading: KafkaSource, topic: Topic) -> None:
+    """In an outage of PostgreSQL nothing is read; the first read afterwards must not end the session."""
+    place = [TopicPartition(topic.name, 0)]
+    reading._consumer.pause(place)  # noqa: SLF001 - as above
+    topic.send([(b"a", b"1")], partition=0)
+    assert read_for(reading, 0.8) == []  # it is known that a record waits
+    time.sleep(1.5)
+    assert reading.read() == []
+    reading._consumer.resume(place)  # noqa: SLF001 - as above
+
+    assert read_for(reading, 0.9) == [0]
